@@ -1,0 +1,1 @@
+"""Rendered people who do not exist: identity, expression, light, camera, exact labels."""

@@ -1,0 +1,8 @@
+"""Room `guard`: nothing wrong goes on air. It knows no detector and no output by name.
+
+    shm.py          segments, three slots, commit word last; Writer (worker side), Reader (main side)
+    policy.py       worker side: is this finished frame safe? -> Verdict (whole-frame search no older than 100 ms, edges, empty chair, openings)
+    states.py       main side: LIVE, HOLD, COVER, SLATE from what the reader has and when
+    cover.py        pixelate the whole frame to 16 blocks; the slate picture
+    supervisor.py   main side: starts, watches, kills, reaps and restarts the worker; generations
+"""

@@ -1,0 +1,73 @@
+"""Spans of the frame path: wall and CPU time per stage, kept in rings; percentiles on demand.
+
+Only the pipeline and the main loop open spans; stages themselves never time, print or log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from livecam.types import F64
+
+RING = 1024
+"""Frames over which percentiles are taken: half a minute at 30 fps."""
+
+
+class Ring:
+    """The newest RING values of one figure."""
+
+    __slots__ = ("_count", "_values")
+
+    def __init__(self) -> None:
+        self._values: F64 = np.zeros(RING, np.float64)
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self._values[self._count % RING] = value
+        self._count += 1
+
+    def __len__(self) -> int:
+        return min(self._count, RING)
+
+    def percentiles(self) -> dict[str, float]:
+        """{"p50", "p95", "p99"}; empty when nothing was added."""
+        if not self._count:
+            return {}
+        values = self._values[: len(self)]
+        p50, p95, p99 = np.percentile(values, (50, 95, 99))
+        return {"p50": round(float(p50), 3), "p95": round(float(p95), 3), "p99": round(float(p99), 3)}
+
+
+class Telemetry:
+    """Spans of the current frame, and rings of the past ones. Used by one thread."""
+
+    def __init__(self) -> None:
+        self.wall_ms: dict[str, Ring] = {}
+        self.cpu_ms: dict[str, Ring] = {}
+        self._frame: dict[str, tuple[float, float]] = {}
+
+    @contextmanager
+    def span(self, stage: str) -> Iterator[None]:
+        """Times a stage of the current frame: wall ms, and CPU ms of this thread. Several spans of one name in a frame add up."""
+        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        try:
+            yield
+        finally:
+            self.add(stage, (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6)
+
+    def add(self, stage: str, wall_ms: float, cpu_ms: float) -> None:
+        """Puts a figure measured elsewhere into the current frame."""
+        was = self._frame.get(stage, (0.0, 0.0))
+        self._frame[stage] = (was[0] + wall_ms, was[1] + cpu_ms)
+
+    def end_frame(self) -> Mapping[str, tuple[float, float]]:
+        """Closes the frame: its stages go into the rings. Returns {stage: (wall_ms, cpu_ms)} of it."""
+        done, self._frame = self._frame, {}
+        for stage, (wall, cpu) in done.items():
+            self.wall_ms.setdefault(stage, Ring()).add(wall)
+            self.cpu_ms.setdefault(stage, Ring()).add(cpu)
+        return done
