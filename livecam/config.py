@@ -1,10 +1,11 @@
 """Frozen settings, passed in; each room gets its own part and nothing else.
 
-Defaults here are the defaults of the command line and of `livecam.toml`, which know no others.
+The text under a field is its help on the command line; the defaults here are those of the command line and of `livecam.toml`, which know no others.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,84 +15,118 @@ import platformdirs
 
 @dataclass(frozen=True, slots=True)
 class CaptureConfig:
-    """camera: "auto" (first camera, else the demo), "demo", an index, a device path, a camera's name, a file, or an rtsp://, http(s):// address.
-
-    width_px, height_px, fps: what is asked of the camera; what it delivers is measured and reported.
-    rotate_deg: clockwise. mirror: left-right. loop: a file starts again at its end. realtime: a file or the demo plays at its own speed
-    (False: as fast as it is read). always_on: keep the camera open when nobody looks. pixel_format: "auto" prefers MJPG where raw is slower.
-    """
+    """Where pictures come from."""
 
     camera: str = "auto"
+    """auto (the first camera, else the demo), demo, a number, a device path, a camera's name, a video or picture file, or an rtsp:// or http(s):// address."""
     width_px: int = 1280
+    """Width asked of the camera; what it delivers is measured and shown."""
     height_px: int = 720
+    """Height asked of the camera."""
     fps: float = 30.0
+    """Frames per second asked of the camera."""
     rotate_deg: Literal[0, 90, 180, 270] = 0
+    """Turn the picture clockwise."""
     mirror: bool = False
+    """Swap left and right."""
     loop: bool = True
+    """A file starts again at its end."""
     realtime: bool = True
+    """A file or the demo plays at its own speed; --no-realtime reads as fast as it goes and loses no frame."""
     always_on: bool = False
+    """Keep the camera open when nobody looks at any output (else it closes after --idle-close-s and its light goes out)."""
     pixel_format: Literal["auto", "MJPG", "YUYV"] = "auto"
+    """What to ask the camera for; auto prefers MJPG where raw pictures are slower."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectConfig:
-    """detector: member of the room detect. score: least score of a face (the guard itself counts from `guard_score` up).
-    search_px: longer side of the picture that is searched. max_age_ms: a whole-frame search is never older than this for a frame that goes out."""
+    """How a whole frame is searched for faces."""
 
     detector: str = "yunet"
+    """yunet, or scrfd from your own insightface models."""
     score: float = 0.7
+    """Least score of a face that is to be masked."""
     guard_score: float = 0.5
+    """Least score of a face that may not go out unmasked."""
     search_px: int = 320
+    """Longer side of the picture that is searched; larger finds smaller faces and costs more."""
     max_age_ms: float = 100.0
+    """A frame goes out only when a search of the whole frame is not older than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackConfig:
-    """tracker: member of the room track. max_faces: faces followed at once. min_score: below it a face counts as lost."""
+    """How faces are followed."""
 
     tracker: str = "mediapipe"
+    """mediapipe (468 landmarks and irises), or insightface from your own models."""
     max_faces: int = 4
+    """Most faces followed at once; further ones are covered."""
     min_score: float = 0.5
+    """Below this score of the landmark model a face counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwapConfig:
-    """swap: member of the room swap ("mesh", "onnx"). persona: id or file. model: card or file for "onnx".
-    faces: "all", "largest", or track numbers as "1,3". leave_open: track numbers deliberately left unmasked, as "2" (asked for by name only).
-    tone: whose mean skin tone is kept. crop_px: 0 takes the generator's own."""
+    """Whose face is drawn, on whom, and by what."""
 
     swap: str = "mesh"
+    """mesh (a persona's portrait on your landmarks), or onnx (a generator file of your own, see --model)."""
     persona: str = "auto"
+    """A persona's id (see `livecam persona list`) or file."""
     model: str = ""
+    """For --swap onnx: the model file or its card."""
+    embedder: str = ""
+    """For --swap onnx: an ArcFace file that turns the persona's portrait into an embedding."""
     faces: str = "all"
+    """Whom to mask: all, largest, or track numbers such as 1,3. Others are covered."""
     leave_open: str = ""
+    """Track numbers to leave unmasked on purpose, such as 2."""
     tone: Literal["wearer", "persona"] = "wearer"
-    crop_px: int = 0
+    """Whose mean skin tone the drawn face has."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputConfig:
-    """outputs: members of the room output with an optional target: "auto", "web", "v4l2:/dev/video10", "file:out.mp4", several by commas.
-    fps: the outputs' own rate; 0 follows the camera. width_px, height_px: 0 follows the camera. port: of the page, 0 picks a free one.
-    open_browser: open the page when it is the only thing to look at."""
+    """Where finished frames go."""
 
     outputs: str = "auto"
-    fps: float = 0.0
-    width_px: int = 0
-    height_px: int = 0
+    """auto (a virtual camera if there is one, and the page), or several by commas: v4l2, virtualcam, pipewire, window, web, file, null; with a target: v4l2:/dev/video10, file:talk.mp4."""
+    output_fps: float = 0.0
+    """The outputs' own frames per second; 0 follows the camera."""
+    output_size: str = ""
+    """The outputs' own size, such as 1920x1080; empty follows the camera."""
     port: int = 0
+    """Port of the page on this machine; 0 picks a free one."""
     open_browser: bool = True
+    """Open the page in a browser when there is no virtual camera to look at."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
-    """hold_ms: longest bridge over missing frames (at least three camera periods). idle_close_s: camera closes when nobody looks for so long.
-    stall_s: a worker that publishes nothing for so long is killed and started again. cover_blocks: blocks across a covered frame."""
+    """When the picture is held, covered or replaced."""
 
     hold_ms: float = 250.0
+    """Longest bridge over missing frames (never less than three camera periods)."""
     idle_close_s: float = 5.0
+    """The camera closes when nobody has looked at any output for so long."""
     stall_s: float = 3.0
+    """A worker that publishes nothing for so long is killed and started again."""
     cover_blocks: int = 16
+    """Blocks across a covered frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Processor and folders."""
+
+    device: Literal["cpu"] = "cpu"
+    """Where the networks run."""
+    threads: int = 1
+    """Threads per network."""
+    cache_dir: Path = field(default_factory=lambda: Path(os.environ.get("LIVECAM_CACHE") or platformdirs.user_cache_dir("livecam", appauthor=False)))
+    """Folder of model files and compiled code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +139,4 @@ class Config:
     swap: SwapConfig = field(default_factory=SwapConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
-    device: Literal["cpu"] = "cpu"
-    threads: int = 1
-    cache_dir: Path = field(default_factory=lambda: Path(platformdirs.user_cache_dir("livecam", appauthor=False)))
+    run: RunConfig = field(default_factory=RunConfig)
