@@ -1,0 +1,121 @@
+"""Runtime `onnx`: ONNX Runtime on the CPU.
+
+Models whose weights lie in other files ("external data") are refused: such a file may name any path of the machine.
+
+Options: "shapes": {symbolic dimension name: size} fixes free dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from livecam.errors import ModelFileError, ModelShapeError, StageError
+from livecam.runtimes import TensorSpec
+
+ERROR_SEVERITY = 3
+"""onnxruntime's log level at which only errors are written."""
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+# onnxruntime raises classes of its own that share no base but Exception.
+_FAILURES = tuple(
+    value
+    for value in vars(ort.capi.onnxruntime_pybind11_state).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+) + (RuntimeError, ValueError)
+
+
+class OnnxRuntime:
+    """A network run by ONNX Runtime."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self.inputs = tuple(_spec(arg) for arg in session.get_inputs())
+        self.outputs = tuple(_spec(arg) for arg in session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+        self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in self.inputs}
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[Any]]:
+        """One forward pass. Raises StageError for a missing or unknown input and for a shape that the network does not take."""
+        if inputs.keys() != self._dtypes.keys():
+            raise StageError(f"the network takes the inputs {sorted(self._dtypes)}, given were {sorted(inputs)}")
+        feeds = {name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()}
+        try:
+            results = self._session.run(self._names, feeds)
+        except _FAILURES as error:
+            shapes = {name: array.shape for name, array in inputs.items()}
+            wanted = ", ".join(f"{s.name} {list(s.shape)} {s.dtype}" for s in self.inputs)
+            raise StageError(f"ONNX Runtime could not run on {shapes}; the network takes {wanted}: {_first_line(error)}") from error
+        return dict(zip(self._names, cast("Sequence[NDArray[Any]]", results), strict=True))
+
+
+def open(
+    model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None
+) -> OnnxRuntime:
+    """`model` loaded for `threads` CPU threads. `cache_dir` is not used: sessions start fast.
+
+    Raises ModelFileError (missing, not ONNX, weights outside the file), ModelShapeError (asked-for shapes do not fit).
+    """
+    data = _bytes(model)
+    name = str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
+    shapes = cast("Mapping[str, int]", (options or {}).get("shapes") or {})
+    try:
+        # From bytes, onnxruntime knows no folder and refuses external data.
+        session = ort.InferenceSession(data, _session_options(threads, shapes), providers=["CPUExecutionProvider"])
+    except _FAILURES as error:
+        text = _first_line(error)
+        if "external" in text.lower():
+            raise ModelFileError(f"{name} keeps its weights in other files, which is refused; convert it into one file first: {text}") from error
+        kind = ModelShapeError if shapes else ModelFileError
+        raise kind(f"{name} is not a model that ONNX Runtime {ort.__version__} can load: {text}") from error
+    return OnnxRuntime(session)
+
+
+def _session_options(threads: int, shapes: Mapping[str, int]) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = ERROR_SEVERITY
+    # The arena never gives memory back; without it a network holds what it needs, at no measurable cost for one network.
+    options.enable_cpu_mem_arena = False
+    # Threads that spin between frames would burn a core for nothing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for dimension, size in shapes.items():
+        options.add_free_dimension_override_by_name(dimension, int(size))
+    return options
+
+
+def _bytes(model: Path | bytes) -> bytes:
+    if isinstance(model, bytes):
+        return model
+    try:
+        return model.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(f"model file {model} does not exist") from None
+    except OSError as error:
+        raise ModelFileError(f"model file {model} cannot be read: {error}") from error
+
+
+def _spec(arg: Any) -> TensorSpec:
+    shape = tuple(d if isinstance(d, int) else -1 for d in arg.shape)
+    return TensorSpec(arg.name, shape, _DTYPES.get(arg.type, str(arg.type)))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
