@@ -1,8 +1,11 @@
 """Room `guard`: nothing wrong goes on air. It knows no detector and no output by name.
 
     shm.py          segments, three slots, commit word last; Writer (worker side), Reader (main side)
+    link.py         words between the processes; WorkerLink, what a worker is handed
     policy.py       worker side: is this finished frame safe? -> Verdict (whole-frame search no older than 100 ms, edges, empty chair, openings)
+    _change.py      what in the raw picture is new; _drawn.py: does the drawing really hide the face
     states.py       main side: LIVE, HOLD, COVER, SLATE from what the reader has and when
-    cover.py        pixelate the whole frame to 16 blocks; the slate picture
+    cover.py        pixelate the whole frame to 16 blocks; the slate picture; the watermark
+    reveal.py       the grant without which no unmasked picture exists
     supervisor.py   main side: starts, watches, kills, reaps and restarts the worker; generations
 """
