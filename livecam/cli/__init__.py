@@ -1,1 +1,60 @@
-"""The command line: one file per verb."""
+"""The command line: one file per verb, loaded when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+from cyclopts import App
+from cyclopts.config import Toml
+
+import livecam
+from livecam.errors import LivecamError
+
+CONFIG_NAME = "livecam.toml"
+
+HELP = """A real-time face filter: wear another face in any video call or stream, never show your own.
+
+`livecam run` starts it; without a camera it shows the built-in presenter, without a virtual camera it shows a page in your browser.
+Every option can stand in `livecam.toml` (here, or in the user's configuration folder) under the verb's name, for example `[run]` with `persona = "..."`.
+"""
+
+VERBS = {
+    "run": "Mask the face and send the picture to a virtual camera, the page, a window or a file.",
+    "devices": "List cameras and outputs, and what to type to choose one.",
+    "models": "List, fetch and verify model files.",
+    "persona": "List personas, or show one.",
+    "bench": "Measure this machine: every stage, end to end, against the usual way of building it.",
+    "doctor": "Check the installation, cameras, virtual cameras and models, and say what to do.",
+}
+
+
+def _configs() -> tuple[Toml, ...]:
+    """The option files: `livecam.toml` here, then the user's own; earlier ones win."""
+    own = Path(platformdirs.user_config_dir("livecam", appauthor=False)) / CONFIG_NAME
+    return tuple(Toml(path, must_exist=False, search_parents=False) for path in (Path(CONFIG_NAME), own))
+
+
+def make_app() -> App:
+    """The command line's tree of verbs."""
+    app = App(name="livecam", help=HELP, help_format="markdown", version=livecam.__version__, config=_configs())
+    for verb, text in VERBS.items():
+        app.command(f"livecam.cli.{verb}:app", name=verb, help=text)
+    app.register_install_completion_command()
+    return app
+
+
+def main(words: list[str] | None = None) -> None:
+    """Entry point: runs a verb; a LivecamError becomes one clear line and its exit code."""
+    try:
+        make_app()(words)
+    except LivecamError as error:
+        sys.stderr.write(f"livecam: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,60 @@
+"""The worker's objects, made from the settings."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from livecam import capture, detect, image, persona, swap, track
+from livecam.capture import Newest
+from livecam.config import Config
+from livecam.errors import PersonaError
+from livecam.guard.link import WorkerLink
+from livecam.pipeline import Pipeline
+from livecam.store import Store
+from livecam.telemetry import Telemetry
+
+SLOW_S = 1.5
+"""Compiling that took longer than this was the first start of all; say how long it took."""
+
+
+def open_capture(config: Config, link: WorkerLink) -> Newest:
+    """The camera, opened, read by its own thread. Tells main what it is and why it was chosen."""
+    chosen = capture.choose(config.capture)
+    newest = Newest(chosen.reopen, config.capture)
+    link.say("camera", {"name": chosen.describe(), "format": asdict(newest.format), "note": chosen.note})
+    return newest
+
+
+def pipeline(config: Config, link: WorkerLink) -> Pipeline:
+    """Networks loaded, kernels compiled, persona on."""
+    begin = time.monotonic()
+    store = Store(config.run.cache_dir)
+    threads = config.run.threads
+    link.say("progress", "compiling image kernels")
+    image.warm_up()
+    detector = detect.load(config.detect.detector, config.detect, store, threads)
+    tracker = track.load(config.track.tracker, config.track, store, threads)
+    swapper = swap.load(config.swap.swap, config.swap, store, threads)
+    made = Pipeline(detector, tracker, swapper, config, Telemetry())
+    chosen = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
+    made.wear(chosen)
+    link.say("persona", chosen.id)
+    took = time.monotonic() - begin
+    if took > SLOW_S:
+        link.say("progress", f"compiled and loaded in {took:.1f} s; the next start is faster")
+    made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": swapper.licence}
+    return made
+
+
+def first_persona() -> str:
+    """The persona that is worn when none is named."""
+    names = persona.names()
+    if not names:
+        raise PersonaError("expected personas in the installation, found none; install livecam again, or name a persona file with --persona")
+    return names[0]
+
+
+def licences(made: Pipeline) -> dict[str, str]:
+    """Licence by part, for the banner."""
+    return made.notices

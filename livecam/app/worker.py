@@ -1,0 +1,180 @@
+"""The worker process: a capture thread that keeps the newest frame, and this thread, which finishes frames and hands them to main.
+
+Everything heavy is imported inside `worker_main`, after the folder for compiled code is set, so that main can import this module for nothing.
+
+Says to main, beside what guard/link.py lists: ["camera", {...}], ["lost", why], ["note", text], ["progress", text], ["ready", {...}],
+["persona", id], ["status", {...}] once a second, ["ended"], ["fatal", text, exit_code].
+Takes from main: ["persona", id], ["pause"], ["resume"], ["taken", seq], ["quit"].
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from livecam.config import Config
+from livecam.errors import EndOfStreamError, LivecamError
+from livecam.guard.link import MainGoneError, WorkerLink
+
+if TYPE_CHECKING:
+    from livecam.capture import Newest
+    from livecam.pipeline import Finished, Pipeline
+    from livecam.types import Frame
+
+TAKE_S = 0.1
+"""Longest wait for a frame before commands are looked at again."""
+STATUS_S = 1.0
+LOADING_S = 120.0
+"""Longest time for loading and compiling, announced to main so that it is no stall. The first start of all compiles."""
+LOCKSTEP_S = 5.0
+"""Main is given up when it does not take a frame of a lossless run for so long."""
+
+
+class QuitError(Exception):
+    """Main asked this worker to end."""
+
+
+def prepare_process(config: Config) -> None:
+    """Folders and threads of this process; before numba is imported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is main's to handle: it ends this worker in order
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(config.run.cache_dir / "numba"))
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def worker_main(link: WorkerLink, config: Config) -> None:
+    """Runs until main says quit or goes away."""
+    prepare_process(config)
+    try:
+        Worker(link, config).run()
+    except (MainGoneError, QuitError):
+        pass
+    except LivecamError as error:
+        link.say("fatal", str(error), error.exit_code)
+
+
+class Worker:
+    """One life of the worker."""
+
+    def __init__(self, link: WorkerLink, config: Config) -> None:
+        self._link, self._config = link, config
+        self._lossless = not config.capture.realtime
+        self._taken = 0
+        self._published = 0
+        self._paused = False
+        self._next_status = 0.0
+        self._lost: str | None = None
+        self._size = (0, 0)
+
+    def run(self) -> None:
+        """Opens the camera, loads the networks meanwhile, then finishes frames."""
+        self._link.busy(LOADING_S, "loading")
+        from livecam.app import build
+
+        with build.open_capture(self._config, self._link) as newest:
+            self._pipeline = build.pipeline(self._config, self._link)
+            self._link.say("ready", {"licences": build.licences(self._pipeline)})
+            self._link.busy(0.0, "")
+            newest.resume()
+            while True:
+                self._step(newest, self._pipeline)
+
+    def _step(self, newest: Newest, pipeline: Pipeline) -> None:
+        for command in self._link.commands():
+            self._obey(command, newest, pipeline)
+        frame = self._take(newest)
+        if frame is None:
+            self._link.alive()
+        else:
+            self._adapt(frame, pipeline)
+            self._finish(frame, pipeline, newest)
+        self._report(newest, pipeline)
+
+    def _take(self, newest: Newest) -> Frame | None:
+        if self._paused:
+            time.sleep(TAKE_S / 4)
+            return None
+        try:
+            return newest.take(TAKE_S)
+        except EndOfStreamError:
+            self._link.say("ended")
+            self._wait_for_quit()
+            return None
+
+    def _wait_for_quit(self) -> None:
+        while True:
+            for command in self._link.commands(TAKE_S):
+                if command[0] == "quit":
+                    raise QuitError
+            self._link.alive()
+
+    def _adapt(self, frame: Frame, pipeline: Pipeline) -> None:
+        """A camera that changed its size starts over: nothing seen before holds for it."""
+        size = (frame.image.shape[1], frame.image.shape[0])
+        if size != self._size:
+            if self._size != (0, 0):
+                pipeline.reset()
+                self._link.say("note", f"the camera changed from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}")
+            self._size = size
+
+    def _finish(self, frame: Frame, pipeline: Pipeline, newest: Newest) -> None:
+        if self._link.revealing:
+            self._link.publish_unmasked(frame.image, frame.capture_ns)
+        pipeline.telemetry.add("capture", newest.read_wall_ms, newest.read_cpu_ms)
+        done = pipeline.process(frame)
+        self._publish(frame, done, pipeline)
+
+    def _publish(self, frame: Frame, done: Finished, pipeline: Pipeline) -> None:
+        self._reason = done.reason
+        with pipeline.telemetry.span("publish"):
+            fits = self._link.publish(done.image, done.verdict, frame.capture_ns, done.faces, done.stages_ms)
+        if fits and self._lossless:
+            self._published += 1
+            self._wait_taken()
+
+    def _wait_taken(self) -> None:
+        """A lossless run: main has taken every frame before the next is finished, so that none is overwritten."""
+        until = time.monotonic() + LOCKSTEP_S
+        while self._taken < self._published - 1:
+            for command in self._link.commands(TAKE_S):
+                self._obey(command, None, self._pipeline)
+            if time.monotonic() > until:
+                self._taken = self._published
+
+    def _obey(self, command: list[Any], newest: Newest | None, pipeline: Pipeline) -> None:
+        name, *values = command
+        if name == "quit":
+            raise QuitError
+        if name == "taken":
+            self._taken = int(values[0])
+        elif name == "persona":
+            self._wear(str(values[0]), pipeline)
+        elif name in ("pause", "resume") and newest is not None:
+            self._paused = name == "pause"
+            newest.pause() if self._paused else newest.resume()
+
+    def _wear(self, which: str, pipeline: Pipeline) -> None:
+        from livecam import persona
+
+        try:
+            chosen = persona.load(which)
+            pipeline.wear(chosen)
+        except LivecamError as error:
+            self._link.say("note", str(error))
+        else:
+            self._link.say("persona", chosen.id)
+
+    def _report(self, newest: Newest, pipeline: Pipeline) -> None:
+        lost = newest.lost
+        if lost != self._lost:
+            self._lost = lost
+            self._link.say("lost", lost)
+            if lost is not None:
+                pipeline.reset()
+        now = time.monotonic()
+        if now >= self._next_status:
+            self._next_status = now + STATUS_S
+            self._link.say("status", {"drops": newest.drops, "reason": getattr(self, "_reason", "")})

@@ -1,0 +1,182 @@
+"""Frame to finished frame, readable from top to bottom.
+
+`Pipeline.process` never lets a frame out that it did not finish: whatever goes wrong on the way, the whole picture is pixelated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from livecam import align, blend, image, mask
+from livecam.blend.colour import ColourMatch
+from livecam.config import Config
+from livecam.detect import Detector
+from livecam.errors import LivecamError, UsageError
+from livecam.guard import cover
+from livecam.guard.policy import Drawn, Judgement, Policy
+from livecam.swap import Swapper
+from livecam.telemetry import Telemetry
+from livecam.track import Tracker
+from livecam.types import F32, U8, Alignment, CropSpec, Detection, Face, Frame, Persona, Swapped, Verdict
+
+STAGES = ("capture", "search", "track", "align", "crop", "swap", "colour", "mask", "blend", "guard", "publish")
+"""Stages in their order; the shared memory header carries their times in it."""
+
+LARGE_FACE_PX = 300.0
+"""Above this width of the face, a generator that takes any size draws into a crop LARGE_CROP times as wide: detail would be lost else."""
+LARGE_CROP = 1.5
+LOCAL_COVER_BLOCKS = 6
+"""Blocks across the crop of a face that is covered on its own because it was not chosen."""
+
+
+@dataclass(slots=True)
+class Stages:
+    """The frame path's operations. A benchmark or a fault test wraps the fields."""
+
+    search: Callable[[U8], tuple[Detection, ...]]
+    track: Callable[[Frame, tuple[Detection, ...] | None], tuple[Face, ...]]
+    align: Callable[[F32, CropSpec], Alignment]
+    crop: Callable[[U8, Alignment], U8]
+    swap: Callable[[U8, Face, Alignment], Swapped]
+    colour: Callable[[U8, U8, U8, int], U8]
+    mask: Callable[[Swapped, Face, Alignment], U8]
+    blend: Callable[[U8, Alignment, U8, U8], tuple[int, int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whom to mask: `largest` only, the track numbers `chosen` (empty: all); `left_open` are shown unmasked on purpose."""
+
+    largest: bool = False
+    chosen: frozenset[int] = frozenset()
+    left_open: frozenset[int] = frozenset()
+
+    @staticmethod
+    def parse(faces: str, leave_open: str) -> Choice:
+        """From the options --faces and --leave-open. Raises UsageError."""
+        named = {"all": Choice(), "largest": Choice(largest=True)}.get(faces.strip().lower())
+        chosen = frozenset() if named else _numbers(faces, "--faces", "all, largest, or track numbers such as 1,3")
+        left_open = _numbers(leave_open, "--leave-open", "track numbers such as 2") if leave_open.strip() else frozenset[int]()
+        return Choice(bool(named and named.largest), chosen, left_open)
+
+    def masks(self, face: Face, faces: tuple[Face, ...]) -> bool:
+        """Whether `face` is to be masked by the persona."""
+        if self.largest:
+            return face.track_id == max(faces, key=_area).track_id
+        return not self.chosen or face.track_id in self.chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What may go out. image: the frame's own array, drawn or pixelated. stages_ms: {stage: (wall, cpu)} of this frame."""
+
+    image: U8
+    verdict: Verdict
+    reason: str
+    faces: int
+    stages_ms: Mapping[str, tuple[float, float]]
+
+
+def _numbers(text: str, option: str, expected: str) -> frozenset[int]:
+    try:
+        return frozenset(int(word) for word in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} expected {expected}, found {text!r}") from None
+
+
+def _area(face: Face) -> float:
+    return float(np.prod(np.maximum(face.box_px[2:] - face.box_px[:2], 0)))
+
+
+class Pipeline:
+    """The frame path of one camera. Used by one thread."""
+
+    def __init__(self, detector: Detector, tracker: Tracker, swapper: Swapper, config: Config, telemetry: Telemetry) -> None:
+        self.swapper = swapper
+        self.telemetry = telemetry
+        self.choice = Choice.parse(config.swap.faces, config.swap.leave_open)
+        self.policy = Policy(config.detect)
+        self._score = config.detect.score
+        self._cover_blocks = config.guard.cover_blocks
+        self._tracker = tracker
+        colour = ColourMatch(config.swap.tone)
+        self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, swapper.swap, colour.match, mask.alpha, blend.blend)
+
+    def wear(self, persona: Persona) -> None:
+        """Makes `persona` the identity from the next frame on."""
+        self.swapper.wear(persona)
+
+    def reset(self) -> None:
+        """The source changed: forget what was followed and what was searched."""
+        self._tracker.reset()
+        self.policy.reset()
+
+    def process(self, frame: Frame) -> Finished:
+        """Draws into `frame.image` in place and says whether it may go out as it is; if not, the whole picture is pixelated first."""
+        faces = 0
+        try:
+            judgement, faces = self._draw(frame)
+        except LivecamError as error:
+            judgement = self.policy.failed(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a stage threw, this frame must not go out as it is
+            judgement = self.policy.failed(f"{type(error).__name__}: {error}")
+        if judgement.verdict is not Verdict.LIVE:
+            with self.telemetry.span("guard"):
+                cover.pixelate(frame.image, self._cover_blocks)
+        return Finished(frame.image, judgement.verdict, judgement.reason, faces, self.telemetry.end_frame())
+
+    def _draw(self, frame: Frame) -> tuple[Judgement, int]:
+        span, stages, policy = self.telemetry.span, self.stages, self.policy
+        with span("guard"):
+            search = policy.must_search(frame.image, frame.capture_ns)
+        found: tuple[Detection, ...] | None = None
+        if search:
+            with span("search"):
+                found = stages.search(frame.image)
+                policy.searched(found)
+        sure = None if found is None else tuple(d for d in found if d.score >= self._score)
+        with span("track"):
+            faces = stages.track(frame, sure)
+        left_open = frozenset(face.track_id for face in faces) & self.choice.left_open
+        drawn = tuple(self._mask(frame.image, face, faces) for face in faces if face.track_id not in left_open)
+        with span("guard"):
+            return policy.judge(frame.image, faces, drawn, left_open), len(drawn)
+
+    def _mask(self, picture: U8, face: Face, faces: tuple[Face, ...]) -> Drawn:
+        span, stages = self.telemetry.span, self.stages
+        with span("align"):
+            alignment = stages.align(face.five_px, self._crop_spec(face))
+        with span("crop"):
+            wearer = stages.crop(picture, alignment)
+        if self.choice.masks(face, faces):
+            with span("swap"):
+                swapped = stages.swap(wearer, face, alignment)
+            with span("mask"):
+                alpha = stages.mask(swapped, face, alignment)
+            with span("colour"):
+                swapped = Swapped(stages.colour(swapped.crop, wearer, alpha, face.track_id), swapped.mask)
+        else:
+            swapped, alpha = cover_locally(wearer)
+        with span("blend"):
+            stages.blend(picture, alignment, swapped.crop, alpha)
+        return Drawn(face, alignment, alpha, swapped, wearer)
+
+    def _crop_spec(self, face: Face) -> CropSpec:
+        spec = self.swapper.crop
+        large = float(face.box_px[2] - face.box_px[0]) > LARGE_FACE_PX
+        if large and getattr(self.swapper, "any_size", False):
+            return CropSpec(int(spec.size_px * LARGE_CROP), spec.template, spec.scale, spec.offset)
+        return spec
+
+
+def cover_locally(wearer: U8) -> tuple[Swapped, U8]:
+    """A face that was not chosen: its crop pixelated, opaque up to the outermost pixels. wearer: (S, S, 3) uint8. Returns the drawing and its alpha."""
+    crop = wearer.copy()
+    cover.pixelate(crop, LOCAL_COVER_BLOCKS)
+    mask_all = np.full(crop.shape[:2], 255, np.uint8)
+    alpha = np.zeros_like(mask_all)
+    alpha[1:-1, 1:-1] = 255
+    return Swapped(crop, mask_all), alpha
