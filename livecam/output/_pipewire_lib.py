@@ -1,6 +1,6 @@
 """libpipewire-0.3 by ctypes: the few calls and structures that a video source (and the tests' reader) needs. No compiler, no bindings package.
 
-Structures follow `pipewire/stream.h` and `spa/buffer/*.h` of 0.3.50 and later (1.x included), of which only a stable prefix is used.
+Structures follow `pipewire/stream.h` and `spa/buffer/*.h` of 0.3.40 and later (1.x included), of which only a stable prefix is used.
 """
 
 from __future__ import annotations
@@ -69,22 +69,6 @@ class Header(ct.Structure):
     _fields_ = [("flags", ct.c_uint32), ("offset", ct.c_uint32), ("pts", ct.c_int64), ("dts_offset", ct.c_int64), ("seq", ct.c_uint64)]
 
 
-class Time(ct.Structure):
-    """pw_time."""
-
-    _fields_ = [
-        ("now", ct.c_int64),
-        ("rate_num", ct.c_uint32),
-        ("rate_denom", ct.c_uint32),
-        ("ticks", ct.c_uint64),
-        ("delay", ct.c_int64),
-        ("queued", ct.c_uint64),
-        ("buffered", ct.c_uint64),
-        ("queued_buffers", ct.c_uint32),
-        ("avail_buffers", ct.c_uint32),
-    ]
-
-
 class StreamEvents(ct.Structure):
     """pw_stream_events, version 2; members left at null are not called."""
 
@@ -123,10 +107,6 @@ _CALLS: dict[str, tuple[object, list[object]]] = {
     "pw_stream_dequeue_buffer": (_BUFFER, [_VP]),
     "pw_stream_queue_buffer": (_INT, [_VP, _BUFFER]),
     "pw_stream_trigger_process": (_INT, [_VP]),
-    "pw_stream_get_time_n": (_INT, [_VP, _VP, ct.c_size_t]),
-    "pw_stream_flush": (_INT, [_VP, ct.c_bool]),
-    "pw_stream_get_node_id": (_U32, [_VP]),
-    "pw_stream_disconnect": (_INT, [_VP]),
     "pw_stream_destroy": (None, [_VP]),
 }
 
@@ -135,7 +115,7 @@ _CALLS: dict[str, tuple[object, list[object]]] = {
 def load() -> ct.CDLL:
     """The library, initialised, its log silenced (it writes across the live table) unless PIPEWIRE_DEBUG asks for it.
 
-    Raises OutputError when it is not installed or is older than 0.3.50. `pw_deinit` is never called: this process may hold other users of it.
+    Raises OutputError when it is not installed or is older than 0.3.40. `pw_deinit` is never called: this process may hold other users of it.
     """
     try:
         lib = ct.CDLL(SONAME)
@@ -148,7 +128,7 @@ def load() -> ct.CDLL:
         function = getattr(lib, name, None)
         if function is None:
             raise OutputError(
-                f"the PipeWire camera needs PipeWire 0.3.50 or newer; the installed {SONAME} has no {name}; update it or choose another output"
+                f"the PipeWire camera needs PipeWire 0.3.40 or newer; the installed {SONAME} has no {name}; update it or choose another output"
             )
         function.restype, function.argtypes = result, arguments
     lib.pw_init(None, None)

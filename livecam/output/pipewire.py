@@ -163,14 +163,10 @@ class PipeWireOutput:
             self._lib.pw_thread_loop_unlock(self._loop)
 
     def _push(self, image: U8, capture_ns: int) -> None:
-        """Fills and queues one buffer (loop locked). A reader that fell behind loses what still waits for it: the newest picture wins."""
+        """Fills and queues one buffer (loop locked); without a free one (the reader stands still) the picture is dropped and counted."""
         lib, layout = self._lib, self._layout
         if layout is None or self._state != pw.STATE_STREAMING:
             return
-        now = pw.Time()
-        if lib.pw_stream_get_time_n(self._stream, ct.byref(now), ct.sizeof(now)) >= 0 and now.queued_buffers:
-            self.dropped += now.queued_buffers
-            lib.pw_stream_flush(self._stream, False)
         buffer = lib.pw_stream_dequeue_buffer(self._stream)
         if not buffer:
             self.dropped += 1

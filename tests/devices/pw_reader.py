@@ -1,6 +1,6 @@
 """Reads a PipeWire camera by ctypes as another program would; last line of stdout is JSON.
 
-Arguments: node-name width height pixel-format seconds [stall_at_frame]. A stall sleeps 0.5 s in the middle, as a busy program does.
+Arguments: node-name width height pixel-format seconds.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ BACK = {"I420": (cv2.COLOR_YUV2BGR_I420, 3 / 2, 1), "YUY2": (cv2.COLOR_YUV2BGR_Y
 
 
 class Reader:
-    def __init__(self, node: str, width: int, height: int, layout: spa.PixelLayout, stall_at: int) -> None:
-        self.lib, self.layout, self.width, self.height, self.stall_at = pw.load(), layout, width, height, stall_at
+    def __init__(self, node: str, width: int, height: int, layout: spa.PixelLayout) -> None:
+        self.lib, self.layout, self.width, self.height = pw.load(), layout, width, height
         self.numbers: list[int] = []
         self.seqs: list[int] = []
         self.age_ms: list[float] = []
@@ -83,8 +83,6 @@ class Reader:
                 self.pts_rising &= header.pts > self.last_pts
                 self.last_pts = header.pts
         self.lib.pw_stream_queue_buffer(self.stream, buffer)
-        if len(self.numbers) == self.stall_at:
-            time.sleep(0.5)
 
     def close(self) -> None:
         self.lib.pw_thread_loop_stop(self.loop)
@@ -95,10 +93,11 @@ class Reader:
 def main() -> None:
     node, width, height, name, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], float(sys.argv[5])
     layout = next(x for x in spa.LAYOUTS if x.name == name)
-    reader = Reader(node, width, height, layout, int(sys.argv[6]) if len(sys.argv) > 6 else -1)
+    reader = Reader(node, width, height, layout)
     start = time.monotonic()
     while not reader.numbers and time.monotonic() < start + 15:
         time.sleep(0.02)
+    print("reading", flush=True)
     time.sleep(seconds)
     reader.close()
     ages = sorted(reader.age_ms[len(reader.age_ms) // 2 :]) or [-1.0]

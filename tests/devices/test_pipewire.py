@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ def writer(desktop: Desktop, width: int, height: int, seconds: int) -> Child:
     return child
 
 
-def reader(desktop: Desktop, width: int, height: int, layout: str, seconds: float, stall_at: int = -1) -> dict[str, Any]:
-    arguments = ("livecam", str(width), str(height), layout, str(seconds), str(stall_at))
-    return result(desktop.start(sys.executable, str(HERE / "pw_reader.py"), *arguments))
+def start_reader(desktop: Desktop, width: int, height: int, layout: str, seconds: float) -> Child:
+    return desktop.start(sys.executable, str(HERE / "pw_reader.py"), "livecam", str(width), str(height), layout, str(seconds))
+
+
+def reader(desktop: Desktop, width: int, height: int, layout: str, seconds: float) -> dict[str, Any]:
+    return result(start_reader(desktop, width, height, layout, seconds))
 
 
 def result(child: Child) -> dict[str, Any]:
@@ -61,9 +65,14 @@ def test_reader_gets_every_frame_exact(desktop: Desktop, layout: str, width: int
     assert got["pts_rising"]
 
 
-def test_a_reader_that_stalls_gets_fresh_frames_again(desktop: Desktop) -> None:
+def test_a_reader_that_stood_still_gets_fresh_frames_again(desktop: Desktop) -> None:
     camera = writer(desktop, 1280, 720, 30)
-    got = reader(desktop, 1280, 720, "I420", 4, stall_at=20)
+    watcher = start_reader(desktop, 1280, 720, "I420", 5)
+    wait_for(lambda: "reading" in watcher.text(), 20, "the first frame")
+    watcher.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.0)
+    watcher.process.send_signal(signal.SIGCONT)
+    got = result(watcher)
     camera.end()
     assert got["frames"] >= 40, got
     assert got["back"] == 0
@@ -89,7 +98,7 @@ def test_the_daemon_dies(linked: bool) -> None:
         desktop.env["PYTHONPATH"] = str(ROOT)
         camera = writer(desktop, 640, 360, 30)
         if linked:
-            watcher = desktop.start(sys.executable, str(HERE / "pw_reader.py"), "livecam", "640", "360", "I420", "20")
+            watcher = start_reader(desktop, 640, 360, "I420", 20)
             wait_for(lambda: "Stream/Input/Video" in desktop.run("pw-cli", "ls", "Node"), 20, "the reader")
         desktop.pipewire.end(signal.SIGKILL)
         figures = result(camera)
