@@ -1,0 +1,109 @@
+"""From what the user typed to a source that can be opened, again and again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from livecam import registry
+from livecam.config import CaptureConfig
+from livecam.errors import CaptureError, DeviceAbsentError
+from livecam.types import DeviceInfo
+
+if TYPE_CHECKING:
+    from livecam.capture import Capture
+
+AUTO = "auto"
+STILL_SOURCES = frozenset({"demo", "file"})
+"""Kinds that wait for their reader when `realtime` is off."""
+NO_CAMERA = "no camera was found, so the built-in demo camera is shown"
+
+
+class Source:
+    """What was chosen. `open` may be called again after a loss or a pause; "auto" decides at the first `open` that succeeds, and stays with it."""
+
+    def __init__(self, config: CaptureConfig, candidates: tuple[DeviceInfo, ...], reason: str) -> None:
+        """candidates: in the order in which they are tried. reason: why these, "" when the user named it."""
+        self._config = config
+        self._candidates = candidates
+        self.reason = reason
+        """Why this source runs, for the start banner; grows when "auto" falls back. "" when the user named it."""
+
+    @property
+    def kind(self) -> str:
+        """Member of the room: "opencv", "file", "demo", "network" (of the first candidate until `open` has decided)."""
+        return self._candidates[0].kind
+
+    @property
+    def spec(self) -> str:
+        """What to type to choose it."""
+        return self._candidates[0].spec
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self._candidates[0].name
+
+    @property
+    def lossless(self) -> bool:
+        """Every frame is to be delivered in order (a file or the demo, read as fast as it goes)."""
+        return self.kind in STILL_SOURCES and not self._config.realtime
+
+    def open(self) -> Capture:
+        """Opens it. Raises CaptureError; with several candidates the error tells what each one said."""
+        failures: list[CaptureError] = []
+        for candidate in self._candidates:
+            try:
+                capture = _member(candidate.kind).open(candidate.spec, replace(self._config, camera=candidate.spec))
+            except CaptureError as error:
+                failures.append(error)
+                continue
+            if failures:
+                said = "; ".join(str(error) for error in failures)
+                self.reason = f"{candidate.name} is shown, because: {said}"
+            self._candidates = (candidate,)
+            return capture
+        if len(failures) == 1:
+            raise failures[0]
+        raise DeviceAbsentError("no source could be opened: " + "; ".join(str(error) for error in failures))
+
+
+def choose(config: CaptureConfig) -> Source:
+    """The source for `config.camera`; nothing is opened yet. Raises DeviceAbsentError when no kind understands it.
+
+    "auto": the first real camera (no virtual, no infrared one), then the next, at last the demo camera.
+    """
+    spec = config.camera
+    if spec == AUTO:
+        return _auto(config)
+    for kind in _kinds():
+        if _member(kind).accepts(spec):
+            return Source(config, (DeviceInfo("capture", kind, spec, _shown(kind, spec)),), "")
+    there = [f"{device.spec} ({device.name})" for kind in _kinds() for device in _member(kind).devices()]
+    raise DeviceAbsentError(f"camera {spec!r}: expected auto, demo, a file, an address (rtsp://, http://) or one of: {', '.join(there) or 'no camera'}")
+
+
+def _auto(config: CaptureConfig) -> Source:
+    demo = DeviceInfo("capture", "demo", "demo", "the demo camera")
+    cameras = tuple(device for device in _member("opencv").devices() if not device.note)
+    if not cameras:
+        return Source(config, (demo,), NO_CAMERA)
+    return Source(config, (*cameras, demo), "the first camera found")
+
+
+def _kinds() -> tuple[str, ...]:
+    """Members in the order in which they are asked: opencv last, it takes any part of a camera's name."""
+    return tuple(sorted(registry.names("capture"), key=lambda kind: kind == "opencv"))
+
+
+def _member(kind: str) -> ModuleType:
+    return registry.load_module("capture", kind)
+
+
+def _shown(kind: str, spec: str) -> str:
+    if kind == "network":
+        from urllib.parse import urlsplit
+
+        return str(_member(kind).shown(urlsplit(spec)))
+    return "the demo camera" if spec == "demo" else spec
