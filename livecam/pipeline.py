@@ -22,9 +22,6 @@ from livecam.telemetry import Telemetry
 from livecam.track import Tracker
 from livecam.types import F32, U8, Alignment, CropSpec, Detection, Face, Frame, Persona, Swapped, Verdict
 
-STAGES = ("capture", "search", "track", "align", "crop", "swap", "colour", "mask", "blend", "guard", "publish")
-"""Stages in their order; the shared memory header carries their times in it."""
-
 LARGE_FACE_PX = 300.0
 """Above this width of the face, a generator that takes any size draws into a crop LARGE_CROP times as wide: detail would be lost else."""
 LARGE_CROP = 1.5
@@ -99,6 +96,7 @@ class Pipeline:
         self.telemetry = telemetry
         self.choice = Choice.parse(config.swap.faces, config.swap.leave_open)
         self.policy = Policy(config.detect)
+        self.notices: dict[str, str] = {}
         self._score = config.detect.score
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker

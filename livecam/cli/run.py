@@ -15,11 +15,11 @@ from livecam.cli._keys import Keys
 from livecam.cli._view import show_live
 from livecam.config import CaptureConfig, Config, DetectConfig, GuardConfig, OutputConfig, RunConfig, SwapConfig, TrackConfig
 from livecam.errors import UsageError
+from livecam.guard.reveal import WORDS, RevealGrant, grant
 
 app = App(name="run")
 
 KEYS = "space cover · n next persona · p previous · q quit"
-REVEAL_PHRASE = "show my real face"
 
 
 def _group(name: str) -> Parameter:
@@ -51,7 +51,7 @@ def run(
         capture = replace(capture, camera=source)
     config = Config(capture, detect, track, swap, output, guard, run_)
     console = Console(stderr=True)
-    granted = reveal and _ask_reveal(console)
+    granted = _ask_reveal(console) if reveal else None
     with application.Live(config, progress=console.print, reveal=granted) as live, Keys(live.press):
         console.print(live.banner())
         if not json_lines and sys.stdin.isatty():
@@ -62,15 +62,15 @@ def run(
         console.print(live.farewell())
 
 
-def _ask_reveal(console: Console) -> bool:
+def _ask_reveal(console: Console) -> RevealGrant | None:
     """Unmasked output is asked for in words, at the terminal, each time."""
     if "--reveal" not in sys.argv:
         raise UsageError("expected reveal only as the option --reveal on the command line, found it in a config file; take it out of there")
     if not sys.stdin.isatty():
         console.print("--reveal is asked for in words at a terminal; there is none here, so the picture stays masked")
-        return False
-    console.print(f"--reveal shows your real face, watermarked UNMASKED, until any key. Type [bold]{REVEAL_PHRASE}[/bold] to go on:")
-    return input().strip().lower() == REVEAL_PHRASE
+        return None
+    console.print(f"--reveal shows your real face, watermarked UNMASKED, until any key. Type [bold]{WORDS}[/bold] to go on:")
+    return grant(input())
 
 
 def _print_json(snapshot: dict[str, object]) -> None:
