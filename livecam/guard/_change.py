@@ -1,0 +1,185 @@
+"""What in the raw picture is new: cheap block means against the last searched frame, and against the scene as it is without anybody new.
+
+Convention: the picture is seen as COLUMNS x rows blocks of mean colour; block maps are (rows, COLUMNS), row first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from livecam.types import F32, U8
+
+COLUMNS = 64
+"""Blocks across: 20 px at 720p, half of the smallest face that matters."""
+FINE = 5
+"""Samples per block and direction."""
+LEAST_CHANGE = 11.0
+"""Grey levels of a block's mean (largest of the three colours) that count as change; more when the camera is noisier."""
+NOISE_FACTOR = 6.0
+SETTLE_MS = 1200.0
+"""Something new that stays as it is for so long, with no face found in it, belongs to the scene."""
+EPISODE_MS = 6000.0
+"""Something that keeps moving (a curtain, a screen) for so long with no face found in it is tolerated where it is."""
+MOST_TOLERATED = 45.0
+LEARN = 0.03
+"""Share of a frame that goes into the scene's means: light changes over seconds are followed."""
+FORGET = 0.9995
+"""Tolerance falls by this factor a frame."""
+_EDGE_DEPTH = np.ones((3, 2), np.uint8)
+_INNER = np.ones((3, 3), np.uint8)
+_PAIR = np.ones((2, 2), np.uint8)
+
+Boxes = Sequence[tuple[float, float, float, float]]
+
+
+def sample(image: U8) -> U8:
+    """Every n-th pixel of `image`: (rows * FINE, COLUMNS * FINE, 3) uint8."""
+    height, width = image.shape[:2]
+    rows = max(6, round(COLUMNS * height / width))
+    return cast(U8, cv2.resize(image, (COLUMNS * FINE, rows * FINE), interpolation=cv2.INTER_NEAREST))
+
+
+class Scene:
+    """The picture in blocks: since the last search, and over time. Boxes are in frame pixels."""
+
+    def __init__(self) -> None:
+        self._size_px = (0, 0)
+        self._now: F32 = np.zeros((0, 0, 3), np.float32)
+        self._searched: F32 | None = None
+        self._mean: F32 | None = None
+        self._tolerance: F32 = np.zeros((0, 0), np.float32)
+        self._known: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
+        self._candidate: F32 = self._now
+        self._since_ns: NDArray[np.int64] = np.zeros((0, 0), np.int64)
+        self._episode_ns: int | None = None
+        self._now_ns = 0
+        self._threshold = LEAST_CHANGE
+
+    def look(self, fine: U8, size_px: tuple[int, int], now_ns: int) -> None:
+        """Takes the next raw picture. fine: of `sample`. size_px: (width, height) of the frame."""
+        shape = (COLUMNS, fine.shape[0] // FINE)
+        blocks = cv2.resize(fine, shape, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if size_px != self._size_px or blocks.shape != self._now.shape:
+            self._begin(blocks, size_px, now_ns)
+        else:
+            moved = np.abs(blocks[::2, ::2] - self._now[::2, ::2]).max(axis=2)
+            noise = float(np.median(moved))
+            self._threshold += 0.1 * (max(LEAST_CHANGE, min(NOISE_FACTOR * noise, 3.0 * LEAST_CHANGE)) - self._threshold)
+        self._now, self._now_ns = blocks, now_ns
+
+    def _begin(self, blocks: F32, size_px: tuple[int, int], now_ns: int) -> None:
+        rows, columns = blocks.shape[:2]
+        self._size_px = size_px
+        self._searched, self._mean = None, blocks.copy()
+        self._candidate = blocks.copy()
+        self._tolerance = np.zeros((rows, columns), np.float32)
+        self._known = np.zeros((rows, columns), np.bool_)
+        self._since_ns = np.full((rows, columns), now_ns, np.int64)
+        self._episode_ns, self._threshold = None, LEAST_CHANGE
+
+    def searched(self) -> None:
+        """The picture of the last `look` was searched as a whole."""
+        self._searched = self._now
+
+    def changed(self, hidden: Boxes) -> bool:
+        """Whether anything big enough to be a face's part is new since the last search, outside the `hidden` boxes."""
+        if self._searched is None:
+            return True
+        far = self._distance(self._searched) > self._threshold
+        for box in hidden:
+            far[self._slices(box)] = False
+        return bool(cv2.erode(far.view(np.uint8), _PAIR, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)).any())
+
+    def _distance(self, other: F32) -> F32:
+        """Largest difference of a block's colours, a common change of light taken out."""
+        few_now, few_other = self._now[::3, ::3].reshape(-1, 3), other[::3, ::3].reshape(-1, 3)
+        gain = (np.median(few_now, axis=0) + 4.0) / (np.median(few_other, axis=0) + 4.0)
+        gain = np.clip(gain, 0.7, 1.4).astype(np.float32)
+        return cast(F32, np.abs(self._now - other * gain).max(axis=2))
+
+    def _slices(self, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
+        """Blocks that lie in `box` at least in part."""
+        width, height = self._size_px
+        rows, columns = self._now.shape[:2]
+        x0, x1 = int(max(0.0, box[0]) * columns / width), int(np.ceil(max(0.0, box[2]) * columns / width))
+        y0, y1 = int(max(0.0, box[1]) * rows / height), int(np.ceil(max(0.0, box[3]) * rows / height))
+        return slice(y0, y1), slice(x0, x1)
+
+    def news(self, people: Boxes, face_seen: bool) -> str:
+        """Learns the scene, and says what in it is new: "" (nothing), or a reason to cover.
+
+        people: zones of those who are masked; the scene inside is not known, and what hangs together with them is theirs.
+        face_seen: whether the detector saw any face outside of what is masked (then nothing is learned)."""
+        assert self._mean is not None
+        far = self._distance(self._mean)
+        limit = np.maximum(self._tolerance * 1.2, self._threshold)
+        fresh = far > limit
+        theirs = np.zeros(fresh.shape, np.bool_)
+        for box in people:
+            theirs[self._slices(box)] = True
+        new = (fresh & self._known) if people else (fresh | ~self._known)
+        found = self._touching(new, theirs) if people else self._anywhere(new)
+        self._learn(fresh, theirs, far, bool(found), face_seen)
+        return found
+
+    def _anywhere(self, new: NDArray[np.bool_]) -> str:
+        """Nobody is there: anything that is big enough, less at an edge than inside."""
+        grown = np.pad(new, 1, mode="edge").view(np.uint8)
+        return "something moves into the empty picture" if cv2.erode(grown, _INNER)[1:-1, 1:-1].any() else ""
+
+    def _touching(self, new: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> str:
+        """Somebody is there: what comes in from the left, the right or above and does not hang together with them."""
+        rim = np.zeros(new.shape, np.bool_)
+        rim[:, :2] = rim[:2] = rim[:, -2:] = True
+        if not (new & rim & ~theirs).any():
+            return ""
+        count, labels = cv2.connectedComponents((new | theirs).view(np.uint8), connectivity=8)
+        own = set(np.unique(labels[theirs]).tolist()) | {0}
+        for label in range(1, count):
+            part = labels == label
+            if label in own or not (part & rim).any():
+                continue
+            mask = np.pad(part, ((1, 1), (1, 1)), mode="edge").view(np.uint8)
+            if cv2.erode(mask, _EDGE_DEPTH).any() or cv2.erode(mask, _EDGE_DEPTH.T).any():
+                return "something comes in at the edge"
+        return ""
+
+    def _learn(self, fresh: NDArray[np.bool_], theirs: NDArray[np.bool_], far: F32, found: bool, face_seen: bool) -> None:
+        assert self._mean is not None
+        self._known &= ~theirs
+        if face_seen:
+            self._episode_ns = None
+            self._since_ns[:] = self._now_ns
+            return
+        calm = ~fresh & self._known
+        weight = (calm * np.float32(LEARN))[..., None]
+        self._mean += weight * (self._now - self._mean)
+        self._tolerance *= np.float32(FORGET)
+        unsettled = ~calm & ~theirs
+        if unsettled.any():
+            moved = np.abs(self._now - self._candidate).max(axis=2) > np.maximum(self._tolerance, self._threshold)
+            restart = moved | ~unsettled
+            self._candidate[restart] = self._now[restart]
+            self._since_ns[restart] = self._now_ns
+            settled = unsettled & (self._now_ns - self._since_ns >= SETTLE_MS * 1e6)
+            self._mean[settled] = self._now[settled]
+            self._known |= settled
+        else:
+            self._since_ns[:] = self._now_ns
+            self._candidate = self._now.copy()
+        self._tolerate(fresh & ~theirs, far, found)
+
+    def _tolerate(self, fresh: NDArray[np.bool_], far: F32, found: bool) -> None:
+        """What keeps moving for a whole episode is made tolerable where it moves."""
+        if not found:
+            self._episode_ns = None
+        elif self._episode_ns is None:
+            self._episode_ns = self._now_ns
+        elif self._now_ns - self._episode_ns > EPISODE_MS * 1e6:
+            self._known |= fresh
+            self._tolerance[fresh] = np.minimum(np.maximum(self._tolerance, far), MOST_TOLERATED)[fresh]

@@ -1,0 +1,218 @@
+"""Does the drawing really hide the face? Judged from what was drawn, not from boxes.
+
+Convention: points are (x, y) in frame pixels (pixel centres); alpha is in the crop; `alignment.matrix` takes frame to crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+
+from livecam.types import F32, F64, U8, Alignment, Detection, Face
+
+INTERIOR = 0.86
+"""The face's interior is its outline drawn in by this factor: in the band outside, a tenth of the face, persona and wearer fade into each other."""
+OPAQUE = 217
+"""Alpha from which a pixel counts as hidden (0.85)."""
+LEAST_HIDDEN = 0.97
+"""Share of the interior that must be hidden."""
+MOST_OPEN = 0.25
+"""Share of one eye, the nose or the mouth that may be open."""
+MARGIN = 0.25
+"""Canvas around the crop, as share of its side: what of the face lies outside the crop counts as open."""
+NEAR = 0.05
+"""A detector's point may lie so far (share of the crop's side) outside what is drawn: detector and mesh differ by that."""
+LEAST_AREA = 0.3
+"""The drawing's area as share of a detection's box; less is a mask on something small inside a larger face."""
+SAME = 2
+"""Grey levels: a pixel that differs less from the raw one was not drawn."""
+MOST_SAME = 0.5
+"""Share of undrawn samples of the interior from which the drawing has not reached the frame."""
+PARTS = {
+    "an eye": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    "the other eye": (362, 382, 381, 380, 374, 373, 390, 249, 263, 466, 388, 387, 386, 385, 384, 398),
+    "the nose": (168, 129, 98, 2, 327, 358),
+    "the mouth": (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+}
+"""Outlines on MediaPipe's mesh (face_mesh_connections.py of mediapipe 0.10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Evidence that a face was masked in this frame.
+
+    face: as tracked in this frame. alignment, alpha ((S, S) uint8), crop ((S, S, 3) uint8): what the blend was given.
+    wearer: (S, S, 3) uint8, the wearer's crop. occluder: (S, S) uint8, 255 where a parser saw something before the face, or None.
+    box_px: x0, y0, x1, y1 that was pixelated instead (then the others are None).
+    """
+
+    face: Face
+    alignment: Alignment | None
+    alpha: U8 | None
+    wearer: U8 | None
+    crop: U8 | None
+    occluder: U8 | None = None
+    box_px: tuple[int, int, int, int] | None = None
+
+    @staticmethod
+    def covered(face: Face, box_px: tuple[int, int, int, int]) -> Drawn:
+        """A face that was not drawn but pixelated on its own, in `box_px` (x0, y0, x1, y1, clipped to the frame)."""
+        return Drawn(face, None, None, None, None, None, box_px)
+
+
+def outline(face: Face) -> F32:
+    """(N, 2) float32 convex outline of the face in frame pixels: of its mesh, or an upright ellipse on the five points."""
+    if face.mesh_px is not None:
+        return cast(F32, cv2.convexHull(np.ascontiguousarray(face.mesh_px[:468, :2], np.float32)).reshape(-1, 2))
+    eyes, mouth = face.five_px[:2].mean(axis=0), face.five_px[3:5].mean(axis=0)
+    down = mouth - eyes
+    side = np.array((-down[1], down[0]), np.float32)
+    turn = np.linspace(0.0, 2.0 * np.pi, 32, endpoint=False)[:, None]
+    return (eyes + 0.45 * down + 1.1 * np.cos(turn) * down + 0.83 * np.sin(turn) * side).astype(np.float32)
+
+
+def shrink(points: F32, factor: float) -> F32:
+    """`points` drawn in towards their mean."""
+    middle = points.mean(axis=0)
+    return middle + (points - middle) * np.float32(factor)
+
+
+def _apply(matrix: F64, points: F32) -> F32:
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def _fill(shape: tuple[int, int], polygon: F32) -> U8:
+    canvas = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(canvas, np.rint(polygon * 16.0).astype(np.int32), 255, cv2.LINE_8, 4)
+    return canvas
+
+
+def fault(drawn: Drawn, frame_size_px: tuple[int, int]) -> str:
+    """Why this drawing does not hide its face, "" if it does. frame_size_px: (width, height)."""
+    if drawn.box_px is not None:
+        return _box_fault(drawn.face, drawn.box_px, frame_size_px)
+    alignment, alpha, crop, wearer = drawn.alignment, drawn.alpha, drawn.crop, drawn.wearer
+    if alignment is None or alpha is None or crop is None or wearer is None:
+        return "a face was not drawn"
+    size = alignment.size_px
+    if alpha.shape != (size, size) or alpha.dtype != np.uint8 or crop.shape != (size, size, 3) or crop.dtype != np.uint8:
+        return f"the drawing is {crop.shape} {crop.dtype} with a mask {alpha.shape} {alpha.dtype}, not {size} px of 8 bits"
+    points = drawn.face.mesh_px if drawn.face.mesh_px is not None else drawn.face.five_px
+    if not (np.isfinite(alignment.matrix).all() and np.isfinite(points).all()):
+        return "the face's position is not finite"
+    return _crop_fault(crop, wearer, alpha) or _open_fault(drawn.face, alignment, alpha, drawn.occluder, frame_size_px)
+
+
+def _box_fault(face: Face, box_px: tuple[int, int, int, int], frame_size_px: tuple[int, int]) -> str:
+    limit = np.array(frame_size_px, np.float32) - 1.0
+    hull = np.clip(outline(face), 0.0, limit)
+    x0, y0, x1, y1 = box_px
+    inside = (hull[:, 0] >= x0 - 0.5) & (hull[:, 0] <= x1 - 0.5) & (hull[:, 1] >= y0 - 0.5) & (hull[:, 1] <= y1 - 0.5)
+    return "" if inside.all() else "a face reaches out of its own cover"
+
+
+def _crop_fault(crop: U8, wearer: U8, alpha: U8) -> str:
+    """A drawing that is black, white or flat where the wearer is not."""
+    step = max(1, crop.shape[0] // 32)
+    inside = alpha[::step, ::step] >= OPAQUE
+    if not inside.any():
+        return "the mask is empty"
+    drawn = crop[::step, ::step, 1][inside]
+    seen = wearer[::step, ::step, 1][inside]
+    level, was = float(drawn.mean()), float(seen.mean())
+    if float(drawn.std()) < 3.0 and float(seen.std()) > 8.0:
+        return "the drawing is flat"
+    if (level < 8.0 and was > 30.0) or (level > 247.0 and was < 225.0):
+        return "the drawing is black or white"
+    return ""
+
+
+def _open_fault(face: Face, alignment: Alignment, alpha: U8, occluder: U8 | None, frame_size_px: tuple[int, int]) -> str:
+    size = alignment.size_px
+    pad = round(MARGIN * size)
+    side = size + 2 * pad
+    hidden = np.zeros((side, side), np.uint8)
+    cv2.compare(alpha, OPAQUE, cv2.CMP_GE, dst=hidden[pad : pad + size, pad : pad + size])
+    if occluder is not None:
+        inner = hidden[pad : pad + size, pad : pad + size]
+        cv2.bitwise_or(inner, occluder, dst=inner)
+    hull = _apply(alignment.matrix, shrink(outline(face), INTERIOR)) + pad
+    interior = _fill((side, side), hull)
+    seen = _frame_in_crop(alignment, frame_size_px, pad, side, hull)
+    if seen is not None:
+        cv2.bitwise_and(interior, seen, dst=interior)
+    whole = cv2.countNonZero(interior)
+    if not whole:
+        return "the face lies outside its drawing"
+    share = cv2.countNonZero(cv2.bitwise_and(interior, hidden)) / whole
+    if share < LEAST_HIDDEN:
+        return f"only {share:.0%} of a face is masked"
+    return _part_fault(face, alignment, hidden, seen, pad)
+
+
+def _frame_in_crop(alignment: Alignment, frame_size_px: tuple[int, int], pad: int, side: int, hull: F32) -> U8 | None:
+    """Canvas mask of what lies inside the frame; None when the whole face does."""
+    width, height = frame_size_px
+    corners = np.array(((-0.5, -0.5), (width - 0.5, -0.5), (width - 0.5, height - 0.5), (-0.5, height - 0.5)), np.float32)
+    mapped = _apply(alignment.matrix, corners) + pad
+    if all(cv2.pointPolygonTest(mapped, (float(x), float(y)), False) >= 0 for x, y in hull[:: max(1, len(hull) // 8)]):
+        return None
+    return _fill((side, side), np.clip(mapped, -16000.0, 16000.0))
+
+
+def _part_fault(face: Face, alignment: Alignment, hidden: U8, seen: U8 | None, pad: int) -> str:
+    if face.mesh_px is None:
+        return ""
+    for name, indices in PARTS.items():
+        points = cv2.convexHull(_apply(alignment.matrix, face.mesh_px[list(indices), :2]) + pad).reshape(-1, 2)
+        part = _fill((hidden.shape[0], hidden.shape[1]), cast(F32, points))
+        if seen is not None:
+            cv2.bitwise_and(part, seen, dst=part)
+        whole = cv2.countNonZero(part)
+        if whole and cv2.countNonZero(cv2.bitwise_and(part, hidden)) < (1.0 - MOST_OPEN) * whole:
+            return f"{name} is open"
+    return ""
+
+
+def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) -> bool:
+    """Whether the face that the detector saw lies inside what was drawn (its points, or the middle of its box, and not a much larger box)."""
+    x0, y0, x1, y1 = (float(v) for v in detection.box_px)
+    middle = np.array((((x0 + x1) / 2, (y0 + y1) / 2),), np.float32)
+    points = middle if detection.five_px is None else np.concatenate((detection.five_px, middle))
+    limit = np.array(frame_size_px, np.float32) - 1.0
+    points = points[((points >= 0.0) & (points <= limit)).all(axis=1)]
+    area = max(0.0, min(x1, limit[0]) - max(x0, 0.0)) * max(0.0, min(y1, limit[1]) - max(y0, 0.0))
+    if drawn.box_px is not None:
+        bx0, by0, bx1, by1 = drawn.box_px
+        inside = ((points >= (bx0 - 0.5, by0 - 0.5)) & (points <= (bx1 - 0.5, by1 - 0.5))).all()
+        return bool(inside) and (bx1 - bx0) * (by1 - by0) >= LEAST_AREA * area
+    if drawn.alignment is None or drawn.alpha is None or not len(points):
+        return False
+    matrix = drawn.alignment.matrix
+    scale2 = abs(float(np.linalg.det(matrix[:, :2])))
+    if cv2.countNonZero(cv2.compare(drawn.alpha, 128, cv2.CMP_GE)) < LEAST_AREA * area * scale2:
+        return False
+    reach = max(1, round(NEAR * drawn.alpha.shape[0]))
+    grown = cv2.dilate(drawn.alpha, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    x, y = np.rint(_apply(matrix, points)).astype(int).T
+    size = grown.shape[0]
+    if not ((x >= 0) & (x < size) & (y >= 0) & (y < size)).all():
+        return False
+    return bool((grown[y, x] >= 128).all())
+
+
+def reached(drawn: Drawn, raw: U8, final: U8, scale: float) -> bool:
+    """Whether the drawing is really in the picture. raw, final: the same samples of the frame before and after; scale: samples per frame pixel."""
+    if drawn.box_px is not None:
+        return True
+    hull = (shrink(outline(drawn.face), INTERIOR) + 0.5) * np.float32(scale) - 0.5
+    x0, y0 = np.maximum(np.floor(hull.min(axis=0)).astype(int), 0)
+    x1, y1 = np.minimum(np.ceil(hull.max(axis=0)).astype(int) + 1, (raw.shape[1], raw.shape[0]))
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return True
+    inside = _fill((int(y1 - y0), int(x1 - x0)), hull - (float(x0), float(y0))) > 0
+    change = cv2.absdiff(raw[y0:y1, x0:x1], final[y0:y1, x0:x1]).max(axis=2)[inside]
+    return change.size < 9 or float((change <= SAME).mean()) < MOST_SAME
