@@ -17,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from livecam.types import F64
 
+ARCFACE_112_V2: tuple[tuple[float, float], ...] = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+"""ArcFace's five points on a 112-px crop (insightface's `arcface_dst`): image-left eye, image-right eye, nose tip, mouth corners alike."""
+
 MIN_SPREAD_PX2 = 1e-12
 """Points whose mean squared distance from their centre is smaller count as one point: no scale or turn can be read from them."""
 

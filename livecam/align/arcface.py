@@ -16,17 +16,10 @@ from functools import lru_cache
 import numpy as np
 
 from livecam.errors import ModelError, StageError
-from livecam.geometry import umeyama
+from livecam.geometry import ARCFACE_112_V2, umeyama
 from livecam.types import F32, F64, Alignment, CropSpec
 
 TEMPLATE_SIZE_PX = 112
-ARCFACE_112_V2: tuple[tuple[float, float], ...] = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
-)
 TEMPLATES = {"arcface_112_v2": ARCFACE_112_V2}
 
 
