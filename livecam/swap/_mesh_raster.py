@@ -1,0 +1,243 @@
+"""Kernels of the mesh swapper: textured triangles, eyeballs and the inside of the mouth, drawn into a crop in place.
+
+Convention:
+    Crop points are (x, y, z), z smaller is nearer. Textures are "lanes": (H, W) uint64 holding B, G, R, alpha in 16 bits each, so that one bilinear
+    sample of all four is a few integer operations. Texture points are (x, y) with integer pixel centres.
+All kernels release the GIL and are kept on disk after their first compilation (`mesh.warm_up`); their array types never vary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from livecam.types import U8
+
+U64 = NDArray[np.uint64]
+
+BEHIND = 1.0e4
+"""Added to the depth of triangles that face away: they fill what nothing else covers, and hide nothing."""
+_LANES = np.uint64(0x00FF00FF00FF00FF)
+_HALF = np.uint64(0x0080008000800080)
+
+
+def to_lanes(picture: U8) -> U64:
+    """Lanes of a (H, W, 4) uint8 picture."""
+    wide = picture.astype(np.uint64)
+    return wide[..., 0] | wide[..., 1] << np.uint64(16) | wide[..., 2] << np.uint64(32) | wide[..., 3] << np.uint64(48)
+
+
+def shrink(picture: U8, factor: float) -> U8:
+    """(H, W, 4) made smaller by `factor`; alpha-weighted, so that hidden colours do not bleed in."""
+    if factor <= 1.0:
+        return picture
+    size = (max(2, round(picture.shape[1] / factor)), max(2, round(picture.shape[0] / factor)))
+    alpha = picture[..., 3:].astype(np.float32) + 0.5
+    colour = cv2.resize(picture[..., :3].astype(np.float32) * alpha, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    out = np.concatenate([colour / small[..., None], small[..., None] - 0.5], axis=-1)
+    return np.rint(np.clip(out, 0, 255)).astype(np.uint8)
+
+
+@numba.njit(nogil=True, cache=True)
+def _sample(lanes, x, y):  # type: ignore[no-untyped-def]
+    """Bilinear sample at (x, y), clamped to the picture: lanes of 8 significant bits."""
+    height, width = lanes.shape
+    x = min(max(x, 0.0), width - 1.001)
+    y = min(max(y, 0.0), height - 1.001)
+    i, j = int(x), int(y)
+    fx, fy = np.uint64((x - i) * 256.0), np.uint64((y - j) * 256.0)
+    w11 = (fx * fy + np.uint64(128)) >> np.uint64(8)
+    total = (
+        lanes[j, i] * (np.uint64(256) - fx - fy + w11)
+        + lanes[j, i + 1] * (fx - w11)
+        + lanes[j + 1, i] * (fy - w11)
+        + lanes[j + 1, i + 1] * w11
+        + _HALF
+    )
+    return (total >> np.uint64(8)) & _LANES
+
+
+@numba.njit(nogil=True, cache=True)
+def _lane(sample, k):  # type: ignore[no-untyped-def]
+    return np.float32((sample >> np.uint64(16 * k)) & np.uint64(255))
+
+
+@numba.njit(nogil=True, cache=True)
+def _to_byte(value):  # type: ignore[no-untyped-def]
+    """Rounded, with a shoulder above 225 so that a lit highlight keeps its shape."""
+    if value > 225.0:
+        value = 225.0 + (value - 225.0) * 0.6
+    return np.uint8(min(max(value + 0.5, 0.0), 255.0))
+
+
+@numba.njit(nogil=True, cache=True)
+def _mix(under, over, share):  # type: ignore[no-untyped-def]
+    """Lanes of under + (over - under) * share, share 0..1."""
+    w = np.uint64(min(max(share, 0.0), 1.0) * 256.0)
+    return ((over * w + under * (np.uint64(256) - w) + _HALF) >> np.uint64(8)) & _LANES
+
+
+@numba.njit(nogil=True, cache=True)
+def draw_triangles(out, mask, depth, points, triangles, open_lanes, shut_lanes, vertex, upright):  # type: ignore[no-untyped-def]
+    """Draw `triangles` ((T, 3) int32) nearest first by `depth` ((S, S) float32, in and out) into out ((S, S, 3) uint8) and mask ((S, S) uint8).
+
+    points: (N, 3) float32 in the crop. vertex: (N, 8) float32: x, y on open_lanes; x, y on shut_lanes; gain of B, G, R; share of shut_lanes.
+    upright: sign of the area of triangles that face the camera.
+    """
+    height, width = mask.shape
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-3:
+            continue
+        x0, x1 = max(int(math.ceil(min(ax, bx, cx))), 0), min(int(math.floor(max(ax, bx, cx))), width - 1)
+        y0, y1 = max(int(math.ceil(min(ay, by, cy))), 0), min(int(math.floor(max(ay, by, cy))), height - 1)
+        away = np.float32(BEHIND if area * upright < 0 else 0.0)
+        scale = np.float32(1.0) / area
+        step_b, step_c = (cy - ay) * scale, (ay - by) * scale
+        mixed = vertex[a, 7] + vertex[b, 7] + vertex[c, 7] > 0.0
+        for y in range(y0, y1 + 1):
+            wb = ((x0 - ax) * (cy - ay) - (y - ay) * (cx - ax)) * scale
+            wc = ((y - ay) * (bx - ax) - (x0 - ax) * (by - ay)) * scale
+            for x in range(x0, x1 + 1):
+                wa = np.float32(1.0) - wb - wc
+                if wa >= -1e-4 and wb >= -1e-4 and wc >= -1e-4:
+                    z = wa * points[a, 2] + wb * points[b, 2] + wc * points[c, 2] + away
+                    if z < depth[y, x]:
+                        depth[y, x] = z
+                        sample = _sample(
+                            open_lanes,
+                            wa * vertex[a, 0] + wb * vertex[b, 0] + wc * vertex[c, 0],
+                            wa * vertex[a, 1] + wb * vertex[b, 1] + wc * vertex[c, 1],
+                        )
+                        mask[y, x] = np.uint8(sample >> np.uint64(48))
+                        if mixed:
+                            shut = _sample(
+                                shut_lanes,
+                                wa * vertex[a, 2] + wb * vertex[b, 2] + wc * vertex[c, 2],
+                                wa * vertex[a, 3] + wb * vertex[b, 3] + wc * vertex[c, 3],
+                            )
+                            sample = _mix(sample, shut, wa * vertex[a, 7] + wb * vertex[b, 7] + wc * vertex[c, 7])
+                        for k in range(3):
+                            out[y, x, k] = _to_byte(_lane(sample, k) * (wa * vertex[a, 4 + k] + wb * vertex[b, 4 + k] + wc * vertex[c, 4 + k]))
+                wb += step_b
+                wc += step_c
+
+
+@numba.njit(nogil=True, cache=True)
+def _opening(frame, curves, x, y):  # type: ignore[no-untyped-def]
+    """Where a crop point lies in an opening: share along it 0..1, and pixels below its upper and above its lower line (negative: outside).
+
+    frame: (5,) float32 origin x, y (one corner), unit vector to the other corner, distance. curves: (2, n) float32 heights of upper and lower line.
+    """
+    dx, dy = x - frame[0], y - frame[1]
+    u = (dx * frame[2] + dy * frame[3]) / frame[4]
+    v = dy * frame[2] - dx * frame[3]
+    last = curves.shape[1] - 1
+    place = min(max(u, 0.0), 0.9999) * last
+    i = int(place)
+    f = place - i
+    upper = curves[0, i] + (curves[0, i + 1] - curves[0, i]) * f
+    lower = curves[1, i] + (curves[1, i + 1] - curves[1, i]) * f
+    return u, v - upper, lower - v
+
+
+@numba.njit(nogil=True, cache=True)
+def _bounds(frame, curves, reach, width, height):  # type: ignore[no-untyped-def]
+    """Pixels x0, x1, y0, y1 (inclusive) around an opening."""
+    low, high = curves[0].min() - reach, curves[1].max() + reach
+    x0, x1, y0, y1 = 1e9, -1e9, 1e9, -1e9
+    for u in (-reach, frame[4] + reach):
+        for v in (low, high):
+            x, y = frame[0] + frame[2] * u - frame[3] * v, frame[1] + frame[3] * u + frame[2] * v
+            x0, x1, y0, y1 = min(x0, x), max(x1, x), min(y0, y), max(y1, y)
+    return max(int(x0), 0), min(int(x1) + 1, width - 1), max(int(y0), 0), min(int(y1) + 1, height - 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def draw_eye(out, frame, curves, ball, turn, lanes, picture, look):  # type: ignore[no-untyped-def]
+    """Draw an eyeball between its lids.
+
+    ball: (3,) float32 centre x, y and radius in the crop. turn: (3, 3) float32 takes a direction seen in the crop to one on the picture.
+    lanes: the eyeball's picture; picture: (3,) float32 its centre x, y and the ball's radius on it.
+    look: (9,) float32 gain of B, G, R; lid softness px; lash darkness 0..1; lid shadow 0..1; highlight x, y (share of the radius) and strength.
+    """
+    height, width = out.shape[:2]
+    soft = max(look[3], np.float32(0.35))
+    tall = max((curves[1] - curves[0]).max(), np.float32(1e-3))
+    x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * soft, width, height)
+    for y in range(y0, y1 + 1):
+        for x in range(x0, x1 + 1):
+            u, top, bottom = _opening(frame, curves, x, y)
+            ends = min(u, 1.0 - u) * frame[4]
+            cover = min(min(top, bottom) / soft + 0.5, ends / soft + 0.5)
+            if cover <= 0.0:
+                continue
+            cover = min(cover, 1.0)
+            qx, qy = (x - ball[0]) / ball[2], (y - ball[1]) / ball[2]
+            flat = qx * qx + qy * qy
+            if flat > 0.98:
+                shorten = math.sqrt(0.98 / flat)
+                qx, qy, flat = qx * shorten, qy * shorten, 0.98
+            qz = -math.sqrt(1.0 - flat)
+            nx = turn[0, 0] * qx + turn[0, 1] * qy + turn[0, 2] * qz
+            ny = turn[1, 0] * qx + turn[1, 1] * qy + turn[1, 2] * qz
+            sample = _sample(lanes, picture[0] + picture[2] * nx, picture[1] + picture[2] * ny)
+            shade = 1.0 - look[5] * math.exp(-max(top, 0.0) / (0.28 * tall)) - 0.25 * look[5] * math.exp(-max(bottom, 0.0) / (0.2 * tall))
+            corner = max(0.0, 1.0 - ends / (0.22 * frame[4]))
+            shade *= 1.0 - 0.35 * corner * corner
+            hx, hy = qx - look[6], qy - look[7]
+            spot = 255.0 * look[8] * math.exp(-(hx * hx + hy * hy) / 0.0045) * min(1.0, max(top, 0.0) / (0.15 * tall))
+            lash = 1.0 - look[4] * math.exp(-(top * top) / (0.012 * frame[4] * frame[4] * 0.35))
+            for k in range(3):
+                tint = shade * (1.0 - 0.12 * corner * (2 - k))
+                value = (_lane(sample, k) * look[k] * tint + spot) * lash
+                under = np.float32(out[y, x, k]) * lash
+                out[y, x, k] = _to_byte(under + (value - under) * cover)
+
+
+@numba.njit(nogil=True, cache=True)
+def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no-untyped-def]
+    """Draw the inside of the mouth between its inner lips: a dark cavity, and sprites over it in order (tongue, lower teeth, upper teeth).
+
+    lanes: (K, H, W) uint64 sprites, padded. maps: (K, 2, 3) float32 crop -> sprite. sizes: (K, 2) float32 width, height.
+    look: (6,) float32 gain of B, G, R; lip softness px; brightness at the lips' edge and deep inside, 0..1.
+    """
+    height, width = out.shape[:2]
+    soft = max(look[3], np.float32(0.35))
+    tall = (curves[1] - curves[0]).max()
+    if tall < 0.8:
+        return
+    x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * soft, width, height)
+    for y in range(y0, y1 + 1):
+        for x in range(x0, x1 + 1):
+            u, top, bottom = _opening(frame, curves, x, y)
+            ends = min(u, 1.0 - u) * frame[4]
+            cover = min(min(top, bottom) / soft + 0.5, ends / soft + 0.5)
+            if cover <= 0.0:
+                continue
+            cover = min(cover, 1.0)
+            blue, green, red = 18.0, 14.0, 34.0
+            for n in range(maps.shape[0]):
+                sx = maps[n, 0, 0] * x + maps[n, 0, 1] * y + maps[n, 0, 2]
+                sy = maps[n, 1, 0] * x + maps[n, 1, 1] * y + maps[n, 1, 2]
+                if sx <= 0.0 or sy <= 0.0 or sx >= sizes[n, 0] - 1.0 or sy >= sizes[n, 1] - 1.0:
+                    continue
+                sample = _sample(lanes[n], sx, sy)
+                share = _lane(sample, 3) / 255.0
+                blue += (_lane(sample, 0) - blue) * share
+                green += (_lane(sample, 1) - green) * share
+                red += (_lane(sample, 2) - red) * share
+            near = 1.0 - math.exp(-max(top, 0.0) / (0.05 * frame[4])) * 0.55
+            side = min(1.0, ends / (0.24 * frame[4]))
+            shade = near * (look[4] + (look[5] - look[4]) * side)
+            for k in range(3):
+                value = (blue if k == 0 else green if k == 1 else red) * look[k] * shade
+                under = np.float32(out[y, x, k])
+                out[y, x, k] = _to_byte(under + (value - under) * cover)
