@@ -5,14 +5,23 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from livecam.capture._pump import VideoSource
 from livecam.capture._shape import RateMeter, Shaper, aspect_note
 from livecam.config import CaptureConfig
 from livecam.errors import CaptureLostError, FormatError
 from livecam.types import U8, Frame, VideoFormat
 
+DRIVER_BUFFERS = 2
+"""Pictures that the driver may hold: one being filled while one is decoded. With 1 the driver has nowhere to write meanwhile, and many webcams
+then deliver every second picture only; with OpenCV's 4 a stalled reader finds older ones."""
+SILENCE_S = 2.0
+"""Longer without a picture is a loss; the darkest webcams still deliver 5 a second."""
+RELEASE_S = 0.8
+"""How long `close` waits for a driver; after that it is released in the background."""
 WARM_UP_FRAMES, MEASURED_FRAMES = 3, 9
 """Pictures thrown away, then measured, before a camera counts as open: a third of a second at 30 fps."""
 
@@ -38,7 +47,7 @@ class Camera:
         self._shaper = Shaper(what, config, limit=False)
         self._meter = RateMeter()
         self._pixel_format = pixel_format
-        self._size_px = (0, 0)
+        self._size_px: tuple[int, int] = (0, 0)
         try:
             for index in range(WARM_UP_FRAMES + MEASURED_FRAMES):
                 image, capture_ns, _ = grabber.read()
@@ -49,7 +58,8 @@ class Camera:
         except FormatError:
             grabber.close()
             raise
-        came_px = self._size_px[::-1] if config.rotate_deg in (90, 270) else self._size_px
+        width_px, height_px = self._size_px
+        came_px = (height_px, width_px) if config.rotate_deg in (90, 270) else (width_px, height_px)
         self._shaper.note(aspect_note((config.width_px, config.height_px), came_px))
         if self._meter.fps < 0.8 * config.fps:
             self._shaper.note(f"asked for {config.fps:g} fps, the camera delivers {self._meter.fps:.1f} (little light makes many cameras slower)")
@@ -83,3 +93,13 @@ class Camera:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def ask(source: VideoSource, fourcc: str, config: CaptureConfig) -> None:
+    """Asks `source` for pixel format ("" leaves it), size and rate. What it gives is seen in its pictures."""
+    if fourcc:
+        source.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
+    source.set(cv2.CAP_PROP_FRAME_WIDTH, config.width_px)
+    source.set(cv2.CAP_PROP_FRAME_HEIGHT, config.height_px)
+    source.set(cv2.CAP_PROP_FPS, config.fps)
+    source.set(cv2.CAP_PROP_BUFFERSIZE, DRIVER_BUFFERS)

@@ -81,7 +81,8 @@ def choose(config: CaptureConfig) -> Source:
         if _member(kind).accepts(spec):
             return Source(config, (DeviceInfo("capture", kind, spec, _shown(kind, spec)),), "")
     there = [f"{device.spec} ({device.name})" for kind in _kinds() for device in _member(kind).devices()]
-    raise DeviceAbsentError(f"camera {spec!r}: expected auto, demo, a file, an address (rtsp://, http://) or one of: {', '.join(there) or 'no camera'}")
+    cameras = ", ".join(there) or "none"
+    raise DeviceAbsentError(f"camera {spec!r}: expected auto, demo, a file, an address (rtsp://, http://) or a camera; found these: {cameras}")
 
 
 def _auto(config: CaptureConfig) -> Source:

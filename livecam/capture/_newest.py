@@ -1,7 +1,7 @@
 """`Newest`: the one thread that reads a capture and keeps only its newest frame.
 
-    reader thread:  open ─▶ read ─▶ slot ─▶ read ─▶ slot …      lost: close, wait 0.2 .. 2 s, open again
-    compute thread:                  take                       paused: closed, nothing in the slot
+reader thread:  open ─▶ read ─▶ slot ─▶ read ─▶ slot …      lost: close, wait 0.2 .. 2 s, open again
+compute thread:                  take                       paused: closed, nothing in the slot
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Mail:
 class Slot:
     """A mailbox for one frame. Any thread may call anything.
 
-    Newest wins: `put` replaces what nobody took, and counts it in `dropped`. No frame is taken twice. `end` lets the last frame be taken, then raises.
+    Newest wins: `put` replaces what nobody took, and counts it in `dropped`. No frame is taken twice.
+    `end` lets the last frame be taken, then `take` raises.
     """
 
     def __init__(self) -> None:
@@ -96,13 +97,13 @@ class Slot:
 
 
 class Newest:
-    """Reads a capture in its own thread. `start`, `pause`, `resume`, `stop` from one thread, `take` from one (another or the same); a context manager.
+    """Reads a capture in its own thread. `start`, `pause`, `resume`, `stop` from one thread, `take` from one; a context manager.
 
     open: opens the source (`Source.open`); called again after a loss or a pause. lossless: every frame is delivered, in order (for files that
     are read as fast as it goes); otherwise the newest wins. Frame.seq goes on counting when the source is opened again.
     """
 
-    def __init__(self, open: Callable[[], Capture], lossless: bool = False) -> None:  # noqa: A002 - names what is passed
+    def __init__(self, open: Callable[[], Capture], lossless: bool = False) -> None:
         self._open = open
         self._lossless = lossless
         self._slot = Slot()
@@ -155,7 +156,7 @@ class Newest:
         return self._notes
 
     def start(self, patient: bool = False) -> None:
-        """Starts the thread and waits for the source to be opened. Raises what opening raised; with `patient` it returns at once and goes on trying."""
+        """Starts the thread and waits for the source to be opened. Raises what opening raised; `patient`: returns at once, goes on trying."""
         if patient:
             self._first.set()
         self._thread.start()

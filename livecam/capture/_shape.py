@@ -1,4 +1,4 @@
-"""What every kind of capture does to a picture on its way out: check it, bring it to BGR, scale it down if it is huge, rotate, mirror; and the measured rate."""
+"""What every kind of capture does to a picture on its way out: check, bring to BGR, scale down, rotate, mirror; and the measured rate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def aspect_note(asked_px: tuple[int, int], got_px: tuple[int, int]) -> str:
     asked, got = asked_px[0] / asked_px[1], got_px[0] / got_px[1]
     if abs(asked / got - 1.0) <= ASPECT_TOLERANCE:
         return ""
-    return f"asked for {asked_px[0]}x{asked_px[1]} ({_ratio(asked)}), the camera delivers {got_px[0]}x{got_px[1]} ({_ratio(got)}); it is used as it comes"
+    return f"asked for {asked_px[0]}x{asked_px[1]} ({_ratio(asked)}), the camera delivers {got_px[0]}x{got_px[1]} ({_ratio(got)})"
 
 
 def _ratio(aspect: float) -> str:

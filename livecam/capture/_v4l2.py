@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def query(path: str) -> Node:
         try:
             fcntl.ioctl(fd, QUERYCAP, raw)
         except OSError as error:
-            raise FormatError(f"{path}: expected a camera, found something that does not answer as one ({error.strerror}); try `livecam devices`") from error
+            raise FormatError(f"{path}: expected a camera, found something else ({error.strerror}); try `livecam devices`") from error
         driver, card, _, _, all_caps, device_caps = struct.unpack_from("16s32s32sIII", raw)
         caps = device_caps if all_caps & CAP_DEVICE_CAPS else all_caps
         formats = tuple(_formats(fd)) if caps & CAP_CAPTURE else ()
@@ -126,7 +126,7 @@ def rates(path: str, fourcc: str, width_px: int, height_px: int) -> tuple[float,
 def stream_fd(path: str, before: frozenset[int]) -> int | None:
     """The descriptor that OpenCV opened on `path` since `before` was taken by `own_fds(path)`; None if it cannot be told."""
     new = own_fds(path) - before
-    return new.pop() if len(new) == 1 else None
+    return next(iter(new)) if len(new) == 1 else None
 
 
 def own_fds(path: str) -> frozenset[int]:
@@ -152,16 +152,16 @@ def delivered_format(fd: int) -> str:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _opened(path: str) -> Generator[int]:
     try:
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR):
-            raise DeviceAbsentError(f"{path}: expected a camera, found no such device; plug it in, or choose one that `livecam devices` lists") from error
+            raise DeviceAbsentError(f"{path}: expected a camera, found no such device; plug it in, or see `livecam devices`") from error
         if error.errno == errno.EBUSY:
             raise busy(path) from error
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise CaptureError(f"{path}: no permission to open the camera; add yourself to the group video (sudo usermod -aG video $USER), log in again") from error
+            raise CaptureError(f"{path}: no permission to open the camera; join the group video (sudo usermod -aG video $USER)") from error
         raise CaptureError(f"{path}: cannot be opened ({error.strerror}); choose one that `livecam devices` lists") from error
     try:
         yield fd

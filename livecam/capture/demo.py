@@ -30,9 +30,10 @@ WAY_OUT = "install livecam again, or name a camera or a file instead"
 class Labels:
     """The truth about every picture of the clip; row i belongs to `Frame.position` i. N pictures.
 
-    visible: (N,) share of the face oval inside the picture and unoccluded, 0..1. present: (N,) whether the presenter is in the picture at all.
+    visible: (N,) whether (or what share of) it is seen, 0..1. present: (N,) whether the presenter is in the picture.
     box_px: (N, 4) float32 x0, y0, x1, y1. five_px: (N, 5, 2) float32, image-left first. oval_px: (N, K, 2) float32 outline of the face oval.
-    yaw_pitch_roll_deg: (N, 3) float32. gaze_deg: (N, 2) or (N, 2, 2) float32. blink, jaw: (N,) float32, 0..1. light: (N, ...) parameters of the light.
+    yaw_pitch_roll_deg: (N, 3) float32. gaze_deg: (N, 2) or (N, 2, 2) float32. blink, jaw: (N,) float32, 0..1.
+    light: (N, ...) parameters of the light.
     fps: of the clip.
     """
 
@@ -90,7 +91,7 @@ def devices() -> tuple[DeviceInfo, ...]:
     return (DeviceInfo("capture", "demo", "demo", "Demo presenter", "a rendered person who does not exist; needs no camera"),)
 
 
-def open(spec: str, config: CaptureConfig) -> Demo:  # noqa: A001 - the room's contract names it so
+def open(spec: str, config: CaptureConfig) -> Demo:
     """The presenter. Raises DeviceAbsentError (clip not installed), FormatError (a damaged one, or a size under 32 px)."""
     path = _folder(spec) / "presenter.mp4"
     if not path.is_file():

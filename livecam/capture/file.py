@@ -17,7 +17,7 @@ from livecam.errors import CaptureError, CaptureLostError, DeviceAbsentError, En
 from livecam.types import U8, DeviceInfo, Frame, VideoFormat
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"})
-VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv", ".wmv", ".gif", ".y4m", ".mjpeg", ".mjpg"})
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv", ".wmv", ".gif", ".y4m", ".mjpeg"})
 
 
 def accepts(spec: str) -> bool:
@@ -33,7 +33,7 @@ def devices() -> tuple[DeviceInfo, ...]:
     return ()
 
 
-def open(spec: str, config: CaptureConfig) -> VideoFile | Picture:  # noqa: A001 - the room's contract names it so
+def open(spec: str, config: CaptureConfig) -> VideoFile | Picture:
     """The file `spec`. Raises DeviceAbsentError (no such file), FormatError (no video or picture, under 32 px), CaptureError (no permission)."""
     path = Path(spec).expanduser()
     _readable(path)
@@ -141,7 +141,8 @@ def _decoded(path: Path) -> U8:
         with silent():
             image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise FormatError(f"{path}: expected a picture, found one that OpenCV refuses ({str(error.err)[:120]}); choose a smaller or another one") from error
+        reason = str(error.err)[:120]
+        raise FormatError(f"{path}: expected a picture, found one that OpenCV refuses ({reason}); choose a smaller or another one") from error
     if image is None:
         raise FormatError(f"{path}: expected a picture, found something else or a damaged one; choose another file")
     return np.asarray(image, np.uint8)

@@ -37,7 +37,7 @@ def devices() -> tuple[DeviceInfo, ...]:
     return ()
 
 
-def open(spec: str, config: CaptureConfig) -> Stream:  # noqa: A001 - the room's contract names it so
+def open(spec: str, config: CaptureConfig) -> Stream:
     """The stream at `spec`. Raises DeviceAbsentError (nothing answers within 5 s), FormatError (what answers is no video)."""
     address = urlsplit(spec)
     what = shown(address)
@@ -103,7 +103,7 @@ class Stream:
         return self._shaper.notes
 
     def read(self) -> Frame:
-        """The newest picture not yet read. Raises CaptureLostError (broken, silent for 5 s, closed), EndOfStreamError (finite, not looped), FormatError."""
+        """The newest picture not yet read. Raises CaptureLostError (broken, silent, closed), EndOfStreamError (finite, not looped), FormatError."""
         try:
             image, capture_ns, seq = self._pump.read(TIMEOUT_S)
         except CaptureLostError as error:
