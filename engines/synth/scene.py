@@ -1,0 +1,387 @@
+"""Draw a person: camera, occlusion, shadow, shading, hair, and the film at the end.
+
+Convention: picture coordinates have (0, 0) at the centre of the top left pixel, x to the right, y
+downwards. The camera looks along -z. Colours are linear until `develop`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.synth import raster, shade
+from engines.synth.assets import Bytes, Floats, Ints
+from engines.synth.expression import Pose
+from engines.synth.light import Light
+from engines.synth.person import Person, Points
+from engines.synth.skin import to_linear
+
+SHADOW_SIZE = 720
+SHADOW_REACH_DM = 3.6
+"""Half the side of the square that the shadow map covers around the face."""
+AO_SIZE = 224
+AO_DIRECTIONS = 56
+BUMP = 2.6
+SCATTER_DM = (0.022, 0.011, 0.007)
+"""How far light spreads under the skin in red, green and blue (standard deviation)."""
+LUT = to_linear(np.arange(256, dtype=np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole. focal_px; centre_px (x, y); position (3,) decimetres; size (width, height)."""
+
+    focal_px: float
+    centre_px: tuple[float, float]
+    position: tuple[float, float, float]
+    size: tuple[int, int]
+
+    def project(self, points: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
+        """x, y in pixels and 1/distance of points (P, 3)."""
+        p = np.asarray(points, np.float32) - np.array(self.position, np.float32)
+        inv = 1.0 / np.maximum(-p[:, 2], 0.05)
+        x = self.centre_px[0] + self.focal_px * p[:, 0] * inv
+        y = self.centre_px[1] - self.focal_px * p[:, 1] * inv
+        return (np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32),
+                np.ascontiguousarray(inv, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Occlusion:
+    """Ambient occlusion 0..1 of the opaque points and of each layer, mouth shut and open."""
+
+    shut: Floats
+    open: Floats
+    layers: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A drawn person: rgba (h, w, 4) float32 linear, premultiplied; origin (x, y) in the picture.
+
+    points: what was drawn, for labels.
+    """
+
+    rgba: Floats
+    origin: tuple[int, int]
+    points: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What to draw: all by default. hair False leaves hair out; materials picks opaque ones."""
+
+    hair: bool = True
+    materials: tuple[int, ...] | None = None
+    shadow: bool = True
+
+
+ALL = Parts()
+
+
+def _light_frame(direction: NDArray[np.floating]) -> NDArray[np.float64]:
+    d = np.asarray(direction, np.float64)
+    d = d / np.linalg.norm(d)
+    up = np.array([0.0, 1.0, 0.0]) if abs(d[1]) < 0.95 else np.array([1.0, 0.0, 0.0])
+    x = np.cross(up, d)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(d, x), d])
+
+
+def _map_transform(direction: NDArray[np.floating], centre: NDArray[np.floating], size: int,
+                   reach: float) -> Floats:
+    frame = _light_frame(direction)
+    scale = size / (2 * reach)
+    out = np.zeros((3, 4), np.float32)
+    out[:2, :3] = frame[:2] * scale
+    out[:2, 3] = size / 2 - out[:2, :3] @ centre
+    out[2, :3] = frame[2]
+    out[2, 3] = 100.0 - frame[2] @ centre
+    return out
+
+
+def _depth_map(person: Person, opaque: Floats, hair: Floats | None, xf: Floats, size: int,
+               depth: Floats | None = None) -> Floats:
+    out = np.zeros((size, size), np.float32) if depth is None else depth
+    no_alpha = np.zeros((2, 2), np.uint8)
+
+    def put(points: Floats, tri: Ints, uv: Floats, alpha: Bytes, flag: int) -> None:
+        xyz = points @ xf[:, :3].T + xf[:, 3]
+        raster.raster_depth(np.ascontiguousarray(xyz[:, 0]), np.ascontiguousarray(xyz[:, 1]),
+                            np.ascontiguousarray(xyz[:, 2]), tri, uv, alpha,
+                            np.full(len(tri), flag, np.uint8), out)
+
+    put(opaque, person.tri, person.uv, no_alpha, 0)
+    if hair is not None:
+        layer = person.layers[-1]
+        put(hair, layer.top.tri, layer.top.uv, hair_alpha(person), 1)
+    return out
+
+
+def hair_alpha(person: Person) -> Bytes:
+    """The hair's alpha (H, W) uint8 with its gain."""
+    layer = person.layers[-1]
+    return np.ascontiguousarray(
+        np.clip(layer.texture[..., 3] * 255 * layer.gain, 0, 255).astype(np.uint8))
+
+
+def _sphere(count: int) -> Floats:
+    """Evenly spread directions (count, 3) (Fibonacci)."""
+    k = np.arange(count) + 0.5
+    y = 1 - 2 * k / count
+    r = np.sqrt(1 - y * y)
+    a = np.pi * (1 + 5 ** 0.5) * k
+    return np.stack([r * np.cos(a), y, r * np.sin(a)], 1).astype(np.float32)
+
+
+def _visibility(person: Person, points: Points, with_hair: bool, centre: Floats
+                ) -> tuple[Floats, list[Floats]]:
+    normals = person.normals(points.opaque)
+    sets = [(points.opaque, normals)]
+    for layer, pts in zip(person.layers, points.layers, strict=True):
+        sets.append((pts, raster.vertex_normals(pts, layer.top.tri)))
+    seen = [np.zeros(len(p), np.float32) for p, _ in sets]
+    total = [np.full(len(p), 1e-6, np.float32) for p, _ in sets]
+    hair = points.layers[-1] if with_hair and person.look.hair else None
+    for d in _sphere(AO_DIRECTIONS):
+        xf = _map_transform(d, centre, AO_SIZE, 3.2)
+        solid = _depth_map(person, points.opaque, None, xf, AO_SIZE)
+        full = solid if hair is None else _depth_map(person, points.opaque, hair, xf, AO_SIZE,
+                                                      solid.copy())
+        for k, (pts, nrm) in enumerate(sets):
+            xyz = pts @ xf[:, :3].T + xf[:, 3]
+            col = np.clip(np.rint(xyz[:, 0]).astype(int), 0, AO_SIZE - 1)
+            row = np.clip(np.rint(xyz[:, 1]).astype(int), 0, AO_SIZE - 1)
+            cosine = nrm @ d
+            weight = np.abs(cosine) * 0.5 + 0.25 if k == len(sets) - 1 else np.clip(cosine, 0, 1)
+            clear = 1 - np.clip((solid[row, col] - xyz[:, 2] - 0.05) / 0.08, 0, 1)
+            veil = 1 - np.clip((full[row, col] - xyz[:, 2] - 0.07) / 0.10, 0, 1)
+            seen[k] += weight * np.minimum(clear, 0.25 + 0.75 * veil)
+            total[k] += weight
+    ao = [np.clip(s / t * 1.12, 0, 1).astype(np.float32) for s, t in zip(seen, total, strict=True)]
+    return ao[0], ao[1:]
+
+
+def bake_occlusion(person: Person) -> Occlusion:
+    """Occlusion from all sides, once per person (about ten seconds)."""
+    centre = person.head_centre().astype(np.float32)
+    shut = person.pose(Pose())
+    wide = person.pose(Pose(actions={"jawOpen": 1.0, "mouthLowerDownLeft": 0.5,
+                                     "mouthLowerDownRight": 0.5, "mouthUpperUpLeft": 0.5,
+                                     "mouthUpperUpRight": 0.5}))
+    ao_shut, layers = _visibility(person, shut, True, centre)
+    ao_open, _ = _visibility(person, wide, True, centre)
+    # Eyes see light from the front between the lids; the lids' own shade is drawn in the picture.
+    eyes = slice(person.part_start[1], person.part_start[2])
+    ao_shut[eyes] = ao_open[eyes] = 0.95
+    mouth = slice(person.part_start[2], person.part_start[4])
+    ao_shut[mouth] = np.maximum(ao_open[mouth] * 0.6, 0.12)
+    ao_open[mouth] = np.clip(ao_open[mouth] * 1.25, 0.10, 1.0)
+    layers[0] = np.maximum(layers[0], 0.8)
+    return Occlusion(ao_shut, ao_open, tuple(layers))
+
+
+def _gradients(points: Floats, tri: Ints, uv: Floats) -> Floats:
+    """Surface gradients (T, 2, 3) of u and v, times a texture's size in texels."""
+    e1, e2 = points[tri[:, 1]] - points[tri[:, 0]], points[tri[:, 2]] - points[tri[:, 0]]
+    d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    normal = np.cross(e1, e2)
+    n2 = np.maximum((normal * normal).sum(1, keepdims=True), 1e-12)
+    c1, c2 = np.cross(e2, normal) / n2, np.cross(normal, e1) / n2
+    out = np.empty((len(tri), 2, 3), np.float32)
+    for k in range(2):
+        out[:, k] = d1[:, k:k + 1] * c1 + d2[:, k:k + 1] * c2
+    return np.clip(out, -2, 2)
+
+
+def _tangents(points: Floats, tri: Ints, uv: Floats) -> Floats:
+    """Direction of growing v (P, 3) at each point: along the strands of most hair textures."""
+    grad = _gradients(points, tri, uv)[:, 1]
+    out = np.zeros_like(points)
+    for k in range(3):
+        for axis in range(3):
+            out[:, axis] += np.bincount(tri[:, k], grad[:, axis], len(points)).astype(np.float32)
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
+
+
+def _screen_shade(depth: Floats, ids: Ints, material: Bytes, px_per_dm: float) -> Floats:
+    """Occlusion by what stands before a sample on the screen: lids over eyes, lips over teeth.
+
+    Unsharp masking of the depth (Luft, Colditz & Deussen 2006), with the difference capped.
+    """
+    covered = depth > 0
+    distance = np.where(covered, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
+    out = np.ones(depth.shape, np.float32)
+    kind = np.where(covered, material[np.maximum(ids, 0)], 255)
+    gain = np.choose(np.minimum(kind, 5), [0.30, 0.95, 0.85, 0.85, 0.45, 0.0])
+    for sigma_dm, cap in ((0.035, 0.10), (0.12, 0.22)):
+        scale = 4 if sigma_dm > 0.1 else 2
+        small = cv2.resize(distance, None, fx=1 / scale, fy=1 / scale,
+                           interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(covered.astype(np.float32), (small.shape[1], small.shape[0]),
+                          interpolation=cv2.INTER_AREA)
+        sigma = max(sigma_dm * px_per_dm / scale, 0.6)
+        blur = cv2.GaussianBlur(small, (0, 0), sigma)
+        total = cv2.GaussianBlur(mask, (0, 0), sigma)
+        mean = cv2.resize(blur / np.maximum(total, 1e-3), (depth.shape[1], depth.shape[0]))
+        behind = np.clip((distance - mean) / cap, 0, 1)
+        out *= 1 - gain * behind * (0.75 if sigma_dm < 0.1 else 0.6)
+    return np.clip(out, 0.06, 1).astype(np.float32)
+
+
+def _scatter(light: Floats, mask: NDArray[np.bool_], px_per_dm: float) -> Floats:
+    """Blur the light under the skin, each colour by its own distance, within the mask."""
+    weight = mask.astype(np.float32)
+    out = light.copy()
+    for c, reach in enumerate(SCATTER_DM):
+        sigma = reach * px_per_dm
+        if sigma < 0.4:
+            continue
+        blur = cv2.GaussianBlur(light[..., c] * weight, (0, 0), sigma)
+        total = cv2.GaussianBlur(weight, (0, 0), sigma)
+        out[..., c] = np.where(mask, blur / np.maximum(total, 1e-3), light[..., c])
+    return out
+
+
+def _extent(camera: Camera, person: Person, points: Points, parts: Parts
+            ) -> tuple[int, int, int, int]:
+    xs, ys, _ = camera.project(points.opaque)
+    if parts.materials is not None:
+        used = np.unique(person.tri[np.isin(person.material, parts.materials)])
+        xs, ys = xs[used], ys[used]
+    if parts.hair and person.look.hair:
+        hx, hy, _ = camera.project(points.layers[-1])
+        xs, ys = np.concatenate([xs, hx]), np.concatenate([ys, hy])
+    width, height = camera.size
+    x0, x1 = int(np.clip(xs.min() - 3, 0, width)), int(np.clip(xs.max() + 4, 0, width))
+    y0, y1 = int(np.clip(ys.min() - 3, 0, height)), int(np.clip(ys.max() + 4, 0, height))
+    return x0, y0, max(x1, x0), max(y1, y0)
+
+
+def _thinning(points: Floats, normals: Floats, camera: Camera) -> Floats:
+    """How much of the hair covers at each point (P,): less where it is seen edge on."""
+    view = np.array(camera.position, np.float32) - points
+    view /= np.linalg.norm(view, axis=1, keepdims=True)
+    facing = np.abs((normals * view).sum(1))
+    x = np.clip((facing - 0.02) / 0.33, 0, 1)
+    return (x * x * (3 - 2 * x)).astype(np.float32)
+
+
+class Renderer:
+    """Draws one person; keeps what does not change from frame to frame."""
+
+    def __init__(self, person: Person, occlusion: Occlusion | None = None,
+                 supersample: int = 2) -> None:
+        """occlusion: baked here when None; supersample: samples per pixel and axis."""
+        self.person = person
+        self.occlusion = bake_occlusion(person) if occlusion is None else occlusion
+        self.supersample = supersample
+        self._alpha = hair_alpha(person) if person.look.hair else np.zeros((2, 2), np.uint8)
+
+    def draw(self, pose: Pose, camera: Camera, light: Light, parts: Parts = ALL) -> Drawn:
+        """Draw the person at a pose; an empty picture (0, 0, 4) when out of the frame."""
+        points = self.person.pose(pose)
+        x0, y0, x1, y1 = _extent(camera, self.person, points, parts)
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            return Drawn(np.zeros((0, 0, 4), np.float32), (x0, y0), points)
+        image = self._samples(points, camera, light, parts, (x0, y0, x1 - x0, y1 - y0))
+        size = (x1 - x0, y1 - y0)
+        return Drawn(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (x0, y0), points)
+
+    def _samples(self, points: Points, camera: Camera, light: Light, parts: Parts,
+                 box: tuple[int, int, int, int]) -> Floats:
+        ss = self.supersample
+        x0, y0, width, height = box
+        px_per_dm = camera.focal_px * ss / max(
+            camera.position[2] - float(points.eyes[:, 2].mean()), 1.0)
+
+        def screen(p: Floats) -> tuple[Floats, Floats, Floats]:
+            x, y, inv = camera.project(p)
+            return ((x - x0 + 0.5) * ss - 0.5).astype(np.float32), (
+                (y - y0 + 0.5) * ss - 0.5).astype(np.float32), inv
+
+        shape = (height * ss, width * ss)
+        depth = np.zeros(shape, np.float32)
+        ids = np.full(shape, -1, np.int32)
+        bary = np.zeros((*shape, 2), np.float32)
+        xs, ys, inv = screen(points.opaque)
+        tri, cull, keep = self.person.tri, self.person.cull, None
+        if parts.materials is not None:
+            keep = np.flatnonzero(np.isin(self.person.material, parts.materials)).astype(np.int32)
+            tri, cull = tri[keep], cull[keep]
+        raster.raster_ids(xs, ys, inv, tri, cull, depth, ids, bary)
+        if keep is not None:
+            ids = np.where(ids >= 0, keep[np.maximum(ids, 0)], -1).astype(np.int32)
+        ao = self._occlusion(points)
+        shadow, xf, lamps = self._shadow(points, light, parts)
+        image = self._shade(points, camera, light, ids, bary, depth, ao, shadow, xf, lamps,
+                            px_per_dm)
+        if parts.hair:
+            self._hair(points, camera, light, image, depth, screen, shadow, xf, lamps)
+        return image
+
+    def _occlusion(self, points: Points) -> Floats:
+        part = np.float32(points.opening)
+        return self.occlusion.shut * (1 - part) + self.occlusion.open * part
+
+    def _shadow(self, points: Points, light: Light, parts: Parts
+                ) -> tuple[Floats, Floats, Floats]:
+        lamps = light.lamp_rows(SHADOW_SIZE / (2 * SHADOW_REACH_DM))
+        centre = points.eyes[:, :3].mean(0) + np.array([0, -0.8, -0.8], np.float32)
+        xf = _map_transform(lamps[0, :3], centre, SHADOW_SIZE, SHADOW_REACH_DM)
+        if not parts.shadow:
+            return np.zeros((SHADOW_SIZE, SHADOW_SIZE), np.float32), xf, lamps
+        out = np.zeros((SHADOW_SIZE, SHADOW_SIZE), np.float32)
+        _depth_map(self.person, points.opaque, None, xf, SHADOW_SIZE, out)
+        if self.person.look.hair and parts.hair:
+            layer = self.person.layers[-1]
+            xyz = points.layers[-1] @ xf[:, :3].T + xf[:, 3]
+            raster.raster_depth(
+                np.ascontiguousarray(xyz[:, 0]), np.ascontiguousarray(xyz[:, 1]),
+                np.ascontiguousarray(xyz[:, 2]), layer.top.tri, layer.top.uv, self._alpha,
+                np.ones(len(layer.top.tri), np.uint8), out)
+        return out, xf, lamps
+
+    def _shade(self, points: Points, camera: Camera, light: Light, ids: Ints, bary: Floats,
+               depth: Floats, ao: Floats, shadow: Floats, xf: Floats, lamps: Floats,
+               px_per_dm: float) -> Floats:
+        person = self.person
+        shape = (*ids.shape, 3)
+        diffuse, albedo, spec = (np.zeros(shape, np.float32) for _ in range(3))
+        normals = person.normals(points.opaque)
+        grad = _gradients(points.opaque, person.tri, person.uv)
+        shade_ao = _screen_shade(depth, ids, person.material, px_per_dm)
+        maps = person.skin_maps
+        shade.shade_samples(
+            ids, bary, person.tri, person.uv, person.material, points.opaque, normals,
+            ao.astype(np.float32), grad, np.array(camera.position, np.float32), lamps,
+            light.ambient_rows(), shadow, xf, points.eyes, maps.albedo, maps.slopes, maps.gloss,
+            person.eye_tex, person.teeth_tex, person.tongue_tex, person.cloth_tex, LUT,
+            shade.MATERIALS, BUMP, shade_ao, diffuse, albedo, spec)
+        skin = (ids >= 0) & (person.material[np.maximum(ids, 0)] == shade.SKIN)
+        diffuse = _scatter(diffuse, skin, px_per_dm)
+        image = np.zeros((*ids.shape, 4), np.float32)
+        image[..., :3] = np.minimum(diffuse * albedo + spec, 2.5)
+        image[..., 3] = ids >= 0
+        return image
+
+    def _hair(self, points: Points, camera: Camera, light: Light, image: Floats, depth: Floats,
+              screen, shadow: Floats, xf: Floats, lamps: Floats) -> None:  # noqa: ANN001
+        person = self.person
+        for k, (layer, pts) in enumerate(zip(person.layers, points.layers, strict=True)):
+            is_hair = bool(person.look.hair) and k == len(person.layers) - 1
+            normals = raster.vertex_normals(pts, layer.top.tri)
+            lit, sheen = np.zeros_like(pts), np.zeros_like(pts)
+            shade.shade_points(
+                pts, normals, _tangents(pts, layer.top.tri, layer.top.uv),
+                self.occlusion.layers[k], np.array(camera.position, np.float32), lamps,
+                light.ambient_rows(), shadow, xf, layer.shine, lit, sheen)
+            xs, ys, inv = screen(pts)
+            order = np.argsort(inv[layer.top.tri].mean(1), kind="stable").astype(np.int32)
+            cover = layer.keep * (_thinning(pts, normals, camera) if is_hair else np.float32(1))
+            raster.blend_sorted(order, xs, ys, inv, layer.top.tri, layer.top.uv, lit, sheen,
+                                cover, layer.texture, layer.gain, 0.0005 if is_hair else 0.004, depth,
+                                image)

@@ -1,0 +1,111 @@
+"""Surfaces: which triangles are drawn, from where their points come, how they are refined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.synth.assets import Binding, Floats, Ints, ObjMesh
+from engines.synth.raster import vertex_normals
+
+TESSELLATION = 0.75
+"""How far a new point moves from the chord to the tangent planes (Boubekeur & Alexa 2008)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Triangles over their own points.
+
+    tri (T, 3) int32; uv (T, 3, 2) float32, v upwards; base (P,) int32: base vertex of each point
+    where the points are the base mesh's own.
+    """
+
+    tri: Ints
+    uv: Floats
+    base: Ints
+
+
+def base_topology(mesh: ObjMesh, keep: Ints) -> Topology:
+    """The given triangles of the base mesh over the vertices that they use."""
+    tri = mesh.tri[keep]
+    used, index = np.unique(tri, return_inverse=True)
+    return Topology(index.reshape(-1, 3).astype(np.int32), mesh.uvs[mesh.tri_uv[keep]],
+                    used.astype(np.int32))
+
+
+def proxy_topology(mesh: ObjMesh) -> Topology:
+    """All triangles of a proxy mesh."""
+    return Topology(mesh.tri, mesh.uvs[mesh.tri_uv], np.zeros(0, np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """One level of subdivision of some triangles: each becomes four.
+
+    ends (M, 2) int32: the points between which each new point lies; tri, uv: the finer triangles.
+    """
+
+    ends: Ints
+    tri: Ints
+    uv: Floats
+
+
+def refine_topology(top: Topology, finer: np.ndarray, count: int) -> Refinement:
+    """Split the triangles where `finer` (T,) bool; neighbours are fitted, so no cracks show."""
+    edges = np.sort(np.stack([top.tri[:, [0, 1]], top.tri[:, [1, 2]], top.tri[:, [2, 0]]], 1), 2)
+    keys = edges[..., 0].astype(np.int64) * count + edges[..., 1]
+    split = np.unique(keys[finer])
+    place = np.searchsorted(split, keys)
+    place = np.clip(place, 0, max(len(split) - 1, 0))
+    has = split[place] == keys if len(split) else np.zeros_like(keys, bool)
+    mid = np.where(has, count + place, -1)
+    ends = np.stack([split // count, split % count], 1).astype(np.int32)
+    tris: list[list[int]] = []
+    uvs: list[np.ndarray] = []
+    for t in range(len(top.tri)):
+        for corner_set in _split_one(mid[t]):
+            tris.append([int(top.tri[t, k]) if k < 3 else int(mid[t, k - 3]) for k in corner_set])
+            uvs.append(np.stack([_corner_uv(top.uv[t], k) for k in corner_set]))
+    return Refinement(ends, np.array(tris, np.int32), np.array(uvs, np.float32))
+
+
+def _corner_uv(uv: np.ndarray, k: int) -> np.ndarray:
+    """uv of a corner 0..2 or of the middle 3..5 of the edge after it."""
+    return uv[k] if k < 3 else (uv[k - 3] + uv[(k - 2) % 3]) / 2
+
+
+def _split_one(mid: np.ndarray) -> list[tuple[int, int, int]]:
+    """Corner triples (0..2 corners, 3..5 edge middles) for the split edges of one triangle."""
+    flags = tuple(bool(m >= 0) for m in mid)
+    table: dict[tuple[bool, ...], list[tuple[int, int, int]]] = {
+        (False, False, False): [(0, 1, 2)],
+        (True, False, False): [(0, 3, 2), (3, 1, 2)],
+        (False, True, False): [(0, 1, 4), (0, 4, 2)],
+        (False, False, True): [(0, 1, 5), (5, 1, 2)],
+        (True, True, False): [(3, 1, 4), (0, 3, 2), (3, 4, 2)],
+        (False, True, True): [(5, 4, 2), (0, 1, 4), (0, 4, 5)],
+        (True, False, True): [(0, 3, 5), (3, 1, 2), (3, 2, 5)],
+        (True, True, True): [(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)],
+    }
+    return table[flags]
+
+
+def refine_points(points: Floats, tri: Ints, ends: Ints) -> Floats:
+    """Points (P + M, 3): the given ones, then each new one, bulged to the tangent planes."""
+    normals = vertex_normals(points, tri)
+    a, b = points[ends[:, 0]], points[ends[:, 1]]
+    na, nb = normals[ends[:, 0]], normals[ends[:, 1]]
+    chord = (a + b) / 2
+    on_a = chord - na * np.einsum("ij,ij->i", chord - a, na)[:, None]
+    on_b = chord - nb * np.einsum("ij,ij->i", chord - b, nb)[:, None]
+    new = chord + np.float32(TESSELLATION) * ((on_a + on_b) / 2 - chord)
+    return np.concatenate([points, new]).astype(np.float32)
+
+
+def weights_of_points(binding: Binding, groups: dict[str, Floats]) -> dict[str, Floats]:
+    """Skinning weights (P,) of a proxy's points from those of their base vertices."""
+    corner = np.clip(binding.weights, 0, None)
+    corner = corner / np.maximum(corner.sum(1, keepdims=True), 1e-6)
+    return {name: np.asarray((w[binding.corners] * corner).sum(1), np.float32)
+            for name, w in groups.items()}
