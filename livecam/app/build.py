@@ -13,17 +13,26 @@ from livecam.guard.link import WorkerLink
 from livecam.pipeline import Pipeline
 from livecam.store import Store
 from livecam.telemetry import Telemetry
+from livecam.types import VideoFormat
 
 SLOW_S = 1.5
 """Compiling that took longer than this was the first start of all; say how long it took."""
 
 
 def open_capture(config: Config, link: WorkerLink) -> Newest:
-    """The camera, opened, read by its own thread. Tells main what it is and why it was chosen."""
-    chosen = capture.choose(config.capture)
-    newest = Newest(chosen.reopen, config.capture)
-    link.say("camera", {"name": chosen.describe(), "format": asdict(newest.format), "note": chosen.note})
+    """The camera, opened and read by its own thread. Tells main what it is and why it was chosen."""
+    source = capture.choose(config.capture)
+    newest = Newest(source.open, lossless=source.lossless)
+    newest.start()
+    assert newest.format is not None
+    notes = [text for text in (source.reason, *newest.notes) if text]
+    link.say("camera", {"name": describe(source.name, newest.format), "format": asdict(newest.format), "notes": notes})
     return newest
+
+
+def describe(name: str, fmt: VideoFormat) -> str:
+    """One line about a camera: its name and what it really delivers."""
+    return f"{name}, {fmt.width_px}x{fmt.height_px} at {fmt.fps:g} fps ({fmt.pixel_format})"
 
 
 def pipeline(config: Config, link: WorkerLink) -> Pipeline:
@@ -53,8 +62,3 @@ def first_persona() -> str:
     if not names:
         raise PersonaError("expected personas in the installation, found none; install livecam again, or name a persona file with --persona")
     return names[0]
-
-
-def licences(made: Pipeline) -> dict[str, str]:
-    """Licence by part, for the banner."""
-    return made.notices

@@ -35,21 +35,26 @@ WATCH_S = 0.25
 EARLY = 0.3
 """With an output rate of its own, a new frame may go out this share of a period before its time."""
 KEEP_NOTES = 20
+Tap = Callable[[U8, int, State], None]
 IDLE = "nobody is looking; the camera is off"
 
 
 class Live:
     """A run. A context manager: entering starts the worker and opens the outputs; `run` is the main loop; it is the outputs' `Surface` too."""
 
-    def __init__(self, config: Config, progress: Callable[[str], object], reveal: RevealGrant | None = None, worker: str = WORKER, args: tuple[Any, ...] = ()) -> None:
-        """progress: told what goes on while starting. worker, args: another worker function (benchmarks, fault tests) and what it gets after the settings."""
-        self._config, self._progress = config, progress
+    def __init__(
+        self, config: Config, progress: Callable[[str], object], reveal: RevealGrant | None = None, worker: str = WORKER, tap: Tap | None = None
+    ) -> None:
+        """progress: told what goes on while starting. worker: another worker function (fault tests). tap: called with every picture that was sent."""
+        self._config, self._progress, self._tap = config, progress, tap
         asked = config.capture
-        self._supervisor = Supervisor(worker, (config, *args), width_px=asked.width_px, height_px=asked.height_px, stages=STAGES, config=config.guard, reveal=reveal)
+        self._supervisor = Supervisor(
+            worker, (config,), width_px=asked.width_px, height_px=asked.height_px, stages=STAGES, config=config.guard, reveal=reveal
+        )
         self._air = Air(config.guard.hold_ms, 1e3 / asked.fps)
         self.stats = Stats()
         self._outputs: Outputs | None = None
-        self._personas = [{"id": p.id, "name": p.name, "description": p.description} for p in persona.summaries()]
+        self._personas = _personas()
         self._persona = ""
         self._camera: dict[str, Any] = {}
         self._licences: dict[str, str] = {}
@@ -62,7 +67,9 @@ class Live:
         self._notes: deque[str] = deque(maxlen=KEEP_NOTES)
         self._picture: U8 | None = None
         self._pixelated: U8 | None = None
+        self._unmasked: U8 | None = None
         self._capture_ns = 0
+        self._persona_wanted = ""
         self._slates: dict[str, U8] = {}
         self._on = OnAir(State.SLATE, Picture.SLATE, False, self._why)
         self._due_send = self._due_snapshot = self._due_watch = 0.0
@@ -153,7 +160,15 @@ class Live:
         if self._lossless and news is not None:
             news = News(news.verdict, now_ns, now_ns)  # a file read as fast as it goes has no lateness
         camera = self._lost is None and not self._paused
-        return self._air.tick(now_ns, news, worker=self._supervisor.up, camera=camera, cover=self._covered, reveal=self._supervisor.revealing, why=IDLE if self._paused else why)
+        return self._air.tick(
+            now_ns,
+            news,
+            worker=self._supervisor.up,
+            camera=camera,
+            cover=self._covered,
+            reveal=self._supervisor.revealing,
+            why=IDLE if self._paused else why,
+        )
 
     def _keep(self, published: Published) -> None:
         """The reader's picture is valid until its next one is accepted: one that is not taken must not cost us the one that is on air."""
@@ -174,11 +189,15 @@ class Live:
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
         outputs.send(image, self._capture_ns, self._on.state)
         sent_ns = time.monotonic_ns()
-        self.stats.sent(self._on.state, fresh, (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6, (sent_ns - self._capture_ns) / 1e6)
+        if self._tap is not None:
+            self._tap(image, self._capture_ns, self._on.state)
+        self.stats.sent(
+            self._on.state, fresh, (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6, (sent_ns - self._capture_ns) / 1e6
+        )
         if self.first_masked_s is None and self._on.state is State.LIVE:
             self.first_masked_s = (sent_ns - self._started_ns) / 1e9
         if self._lossless and fresh:
-            self._supervisor.send("taken", self.stats.taken)
+            self._supervisor.send("taken")
         if outputs.lost_for_good is not None:
             raise UsageError(outputs.lost_for_good)
 
@@ -199,11 +218,9 @@ class Live:
         kind = self._on.picture
         if kind is Picture.UNMASKED:
             shown = self._supervisor.reveal_newest()
-            if shown is not None:
-                self._unmasked = shown.image
-            unmasked = getattr(self, "_unmasked", None)
-            if unmasked is not None:
-                return unmasked
+            self._unmasked = self._unmasked if shown is None else shown.image
+            if self._unmasked is not None:
+                return self._unmasked
         if self._picture is None or kind is Picture.SLATE:
             return self._slate(fmt)
         if kind is Picture.NEWEST:
@@ -252,8 +269,6 @@ class Live:
         self._licences, self._ready, self._lost, self._paused = licences, True, None, False
         if self._persona_wanted:
             self._supervisor.send("persona", self._persona_wanted)
-
-    _persona_wanted = ""
 
     def _on_lost(self, why: str | None) -> None:
         self._lost = why
@@ -320,7 +335,14 @@ class Live:
         if self._supervisor.revealing:
             self._supervisor.end_reveal()
             return
-        act = {" ": ("cover", ""), "c": ("cover", ""), "n": ("persona", "next"), "p": ("persona", "previous"), "q": ("quit", ""), "\x1b": ("quit", "")}.get(key.lower())
+        act = {
+            " ": ("cover", ""),
+            "c": ("cover", ""),
+            "n": ("persona", "next"),
+            "p": ("persona", "previous"),
+            "q": ("quit", ""),
+            "\x1b": ("quit", ""),
+        }.get(key.lower())
         if act:
             self.command(*act)
 
@@ -361,6 +383,11 @@ class Live:
     def farewell(self) -> str:
         """One line at the end."""
         return self.stats.farewell()
+
+
+def _personas() -> list[dict[str, str]]:
+    known = {which: persona.metadata(which) for which in persona.names()}
+    return [{"id": which, "name": texts.get("name", which), "description": texts.get("description", "")} for which, texts in known.items()]
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -17,6 +17,10 @@ class Stats:
     """Counts, rates and percentiles. Written by the main loop's thread."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets everything (after a warm-up)."""
         self.telemetry = Telemetry()
         self.age_ms = Ring()
         self.states: Counter[str] = Counter()

@@ -62,8 +62,8 @@ class Worker:
     def __init__(self, link: WorkerLink, config: Config) -> None:
         self._link, self._config = link, config
         self._lossless = not config.capture.realtime
-        self._taken = 0
-        self._published = 0
+        self._untaken = 0
+        self._reason = ""
         self._paused = False
         self._next_status = 0.0
         self._lost: str | None = None
@@ -74,13 +74,15 @@ class Worker:
         self._link.busy(LOADING_S, "loading")
         from livecam.app import build
 
-        with build.open_capture(self._config, self._link) as newest:
-            self._pipeline = build.pipeline(self._config, self._link)
-            self._link.say("ready", {"licences": build.licences(self._pipeline)})
+        newest = build.open_capture(self._config, self._link)
+        try:
+            made = build.pipeline(self._config, self._link)
+            self._link.say("ready", made.notices)
             self._link.busy(0.0, "")
-            newest.resume()
             while True:
-                self._step(newest, self._pipeline)
+                self._step(newest, made)
+        finally:
+            newest.stop()
 
     def _step(self, newest: Newest, pipeline: Pipeline) -> None:
         for command in self._link.commands():
@@ -131,25 +133,24 @@ class Worker:
         self._reason = done.reason
         with pipeline.telemetry.span("publish"):
             fits = self._link.publish(done.image, done.verdict, frame.capture_ns, done.faces, done.stages_ms)
-        if fits and self._lossless:
-            self._published += 1
-            self._wait_taken()
-
-    def _wait_taken(self) -> None:
-        """A lossless run: main has taken every frame before the next is finished, so that none is overwritten."""
         until = time.monotonic() + LOCKSTEP_S
-        while self._taken < self._published - 1:
-            for command in self._link.commands(TAKE_S):
-                self._obey(command, None, self._pipeline)
-            if time.monotonic() > until:
-                self._taken = self._published
+        while self._lossless and not fits and time.monotonic() < until:  # main makes larger segments
+            self._wait_for_commands(pipeline)
+            fits = self._link.publish(done.image, done.verdict, frame.capture_ns, done.faces, done.stages_ms)
+        self._untaken += fits
+        while self._lossless and self._untaken > 1 and time.monotonic() < until:  # none may be overwritten before main has it
+            self._wait_for_commands(pipeline)
+
+    def _wait_for_commands(self, pipeline: Pipeline) -> None:
+        for command in self._link.commands(TAKE_S):
+            self._obey(command, None, pipeline)
 
     def _obey(self, command: list[Any], newest: Newest | None, pipeline: Pipeline) -> None:
         name, *values = command
         if name == "quit":
             raise QuitError
         if name == "taken":
-            self._taken = int(values[0])
+            self._untaken -= 1
         elif name == "persona":
             self._wear(str(values[0]), pipeline)
         elif name in ("pause", "resume") and newest is not None:
@@ -177,4 +178,4 @@ class Worker:
         now = time.monotonic()
         if now >= self._next_status:
             self._next_status = now + STATUS_S
-            self._link.say("status", {"drops": newest.drops, "reason": getattr(self, "_reason", "")})
+            self._link.say("status", {"drops": newest.dropped + newest.skipped, "reason": self._reason})

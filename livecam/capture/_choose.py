@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from livecam.capture import Capture
 
 AUTO = "auto"
-STILL_SOURCES = frozenset({"demo", "file"})
+STILL_SOURCES = frozenset({"demo", "file", "stamped"})
 """Kinds that wait for their reader when `realtime` is off."""
 NO_CAMERA = "no camera was found, so the built-in demo camera is shown"
 

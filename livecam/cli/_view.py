@@ -36,7 +36,11 @@ def _three(figures: dict[str, float]) -> tuple[str, str, str]:
 def table(snapshot: dict[str, Any]) -> Group:
     """The whole table as a rich renderable."""
     state = str(snapshot["state"])
-    head = Text.assemble((f" {state} ", STATE_STYLE.get(state, "bold")), f"  {snapshot['fps']:.1f} fps   persona {snapshot['persona']}   faces {snapshot['faces']}   ", (str(snapshot.get("reason") or ""), "dim"))
+    head = Text.assemble(
+        (f" {state} ", STATE_STYLE.get(state, "bold")),
+        f"  {snapshot['fps']:.1f} fps   persona {snapshot['persona']}   faces {snapshot['faces']}   ",
+        (str(snapshot.get("reason") or ""), "dim"),
+    )
     times = Table(box=None, pad_edge=False, header_style="dim")
     times.add_column("ms", min_width=12)
     for name in ("p50", "p95", "p99"):

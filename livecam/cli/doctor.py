@@ -73,7 +73,14 @@ def _second_cv2(_: RunConfig) -> list[Finding]:
     if len(there) <= 1:
         return [Finding(OK, "one OpenCV", ", ".join(there) or "none")]
     others = [name for name in there if name != "opencv-python-headless"]
-    return [Finding(FAIL, "one OpenCV", ", ".join(there), f"they overwrite each other's cv2: pip uninstall {' '.join(others)}, then pip install --force-reinstall opencv-python-headless")]
+    return [
+        Finding(
+            FAIL,
+            "one OpenCV",
+            ", ".join(there),
+            f"they overwrite each other's cv2: pip uninstall {' '.join(others)}, then pip install --force-reinstall opencv-python-headless",
+        )
+    ]
 
 
 def _disk(run: RunConfig) -> list[Finding]:
@@ -82,7 +89,14 @@ def _disk(run: RunConfig) -> list[Finding]:
         folder = folder.parent
     free_mb = shutil.disk_usage(folder).free // 2**20
     enough = free_mb >= NEEDED_MB
-    return [Finding(OK if enough else WARN, "cache", f"{run.cache_dir}, {free_mb} MB free", "" if enough else f"{NEEDED_MB} MB are wanted: make room, or choose another folder with --cache-dir")]
+    return [
+        Finding(
+            OK if enough else WARN,
+            "cache",
+            f"{run.cache_dir}, {free_mb} MB free",
+            "" if enough else f"{NEEDED_MB} MB are wanted: make room, or choose another folder with --cache-dir",
+        )
+    ]
 
 
 def _models(run: RunConfig) -> list[Finding]:
@@ -93,14 +107,20 @@ def _models(run: RunConfig) -> list[Finding]:
             state = store.check(name).state
         except LivecamError as error:
             state = str(error)
-        way_out = {"ok": "", "missing": "comes at the first run, or now with: livecam models fetch --all"}.get(state, f"fetch it again: livecam models fetch {name}")
+        way_out = {"ok": "", "missing": "comes at the first run, or now with: livecam models fetch --all"}.get(
+            state, f"fetch it again: livecam models fetch {name}"
+        )
         findings.append(Finding({"ok": OK, "missing": WARN}.get(state, FAIL), f"model {name}", state, way_out))
     return findings
 
 
 def _personas(_: RunConfig) -> list[Finding]:
     count = len(persona.names())
-    return [Finding(OK if count else FAIL, "personas", f"{count} ship with livecam", "" if count else "the installation is incomplete: install livecam again")]
+    return [
+        Finding(
+            OK if count else FAIL, "personas", f"{count} ship with livecam", "" if count else "the installation is incomplete: install livecam again"
+        )
+    ]
 
 
 def _cameras(_: RunConfig) -> list[Finding]:
@@ -112,9 +132,20 @@ def _cameras(_: RunConfig) -> list[Finding]:
 
 
 def _outputs(_: RunConfig) -> list[Finding]:
-    findings = [Finding(WARN if d.note else OK, "output", f"{d.name} (--outputs {d.spec})", d.note) for d in output.devices() if d.kind in ("v4l2", "pipewire", "virtualcam")]
+    findings = [
+        Finding(WARN if d.note else OK, "output", f"{d.name} (--outputs {d.spec})", d.note)
+        for d in output.devices()
+        if d.kind in ("v4l2", "pipewire", "virtualcam")
+    ]
     if findings:
         return findings
     linux = "sudo apt-get install v4l2loopback-dkms, then sudo modprobe v4l2loopback devices=1 video_nr=10 card_label=livecam"
     other = "install OBS Studio (it brings a virtual camera), then pip install 'livecam[virtualcam]'"
-    return [Finding(WARN, "virtual camera", "none; the page in the browser works without", linux if Path("/dev").exists() and sys.platform == "linux" else other)]
+    return [
+        Finding(
+            WARN,
+            "virtual camera",
+            "none; the page in the browser works without",
+            linux if Path("/dev").exists() and sys.platform == "linux" else other,
+        )
+    ]

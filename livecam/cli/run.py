@@ -39,8 +39,17 @@ def run(
     guard: Annotated[GuardConfig, _group("Guard")] = GuardConfig(),  # noqa: B008
     run_: Annotated[RunConfig, _group("Machine")] = RunConfig(),  # noqa: B008
     seconds: Annotated[float, Parameter(help="End by itself after so long; 0 runs until you quit.", group="Running")] = 0.0,
-    json_lines: Annotated[bool, Parameter(name="--json", help="One JSON line a second instead of the live table.", negative="", group="Running")] = False,
-    reveal: Annotated[bool, Parameter(help="Show the unmasked picture, watermarked UNMASKED, on the outputs: asks for words first, any key ends it.", negative="", group="Running")] = False,
+    json_lines: Annotated[
+        bool, Parameter(name="--json", help="One JSON line a second instead of the live table.", negative="", group="Running")
+    ] = False,
+    reveal: Annotated[
+        bool,
+        Parameter(
+            help="Show the unmasked picture, watermarked UNMASKED, on the outputs: asks for words first, any key ends it.",
+            negative="",
+            group="Running",
+        ),
+    ] = False,
 ) -> None:
     """Mask the face and send the picture to a virtual camera, the page, a window or a file.
 

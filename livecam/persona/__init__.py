@@ -11,6 +11,6 @@ teeth_upper_xywh_px, teeth_lower_xywh_px, tongue_xywh_px (JSON lists: place in "
 
 from __future__ import annotations
 
-from livecam.persona._files import load, names, portrait_jpeg
+from livecam.persona._files import load, metadata, names, portrait_jpeg
 
-__all__ = ["load", "names", "portrait_jpeg"]
+__all__ = ["load", "metadata", "names", "portrait_jpeg"]
