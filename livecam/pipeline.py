@@ -171,7 +171,7 @@ class Pipeline:
 
 
 def cover_locally(wearer: U8) -> tuple[Swapped, U8]:
-    """A face that was not chosen: its crop pixelated, opaque up to the outermost pixels. wearer: (S, S, 3) uint8. Returns the drawing and its alpha."""
+    """A face that was not chosen: its crop pixelated, opaque up to the outermost pixels. wearer: (S, S, 3) uint8."""
     crop = wearer.copy()
     cover.pixelate(crop, LOCAL_COVER_BLOCKS)
     mask_all = np.full(crop.shape[:2], 255, np.uint8)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-
-import platformdirs
-from cyclopts import App
-from cyclopts.config import Toml
-
+from typing import TYPE_CHECKING
 import livecam
 from livecam.errors import LivecamError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+    from cyclopts.config import Toml
 
 CONFIG_NAME = "livecam.toml"
 
 HELP = """A real-time face filter: wear another face in any video call or stream, never show your own.
 
-`livecam run` starts it; without a camera it shows the built-in presenter, without a virtual camera it shows a page in your browser.
+`livecam run` starts it; without a camera it shows the built-in presenter,
+without a virtual camera it shows a page in your browser.
 Every option can stand in `livecam.toml` (here, or in the user's configuration folder) under the verb's name, for example `[run]` with `persona = "..."`.
 """
 
@@ -33,12 +34,17 @@ VERBS = {
 
 def _configs() -> tuple[Toml, ...]:
     """The option files: `livecam.toml` here, then the user's own; earlier ones win."""
+    import platformdirs
+    from cyclopts.config import Toml
+
     own = Path(platformdirs.user_config_dir("livecam", appauthor=False)) / CONFIG_NAME
     return tuple(Toml(path, must_exist=False, search_parents=False) for path in (Path(CONFIG_NAME), own))
 
 
 def make_app() -> App:
     """The command line's tree of verbs."""
+    from cyclopts import App  # not in the worker, which imports this module with the console script
+
     app = App(name="livecam", help=HELP, help_format="markdown", version=livecam.__version__, config=_configs())
     for verb, text in VERBS.items():
         app.command(f"livecam.cli.{verb}:app", name=verb, help=text)
