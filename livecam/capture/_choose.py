@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from livecam.capture import Capture
 
 AUTO = "auto"
-STILL_SOURCES = frozenset({"demo", "file", "stamped"})
+STILL_SOURCES = ("demo", "file")
 """Kinds that wait for their reader when `realtime` is off."""
+STAMPED = "stamped:"
+"""A source inside another one: what holds for the inner one holds for it."""
 NO_CAMERA = "no camera was found, so the built-in demo camera is shown"
 
 
@@ -48,7 +50,8 @@ class Source:
     @property
     def lossless(self) -> bool:
         """Every frame is to be delivered in order (a file or the demo, read as fast as it goes)."""
-        return self.kind in STILL_SOURCES and not self._config.realtime
+        inner = self.spec.removeprefix(STAMPED)
+        return not self._config.realtime and any(_member(kind).accepts(inner) for kind in STILL_SOURCES)
 
     def open(self) -> Capture:
         """Opens it. Raises CaptureError; with several candidates the error tells what each one said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +20,18 @@ from livecam.types import U8, DeviceInfo, Frame, VideoFormat
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"})
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv", ".wmv", ".gif", ".y4m", ".mjpeg"})
 
+PREFIXED = re.compile(r"[A-Za-z]{2,}:")
+"""How addresses and the specs of other kinds begin (a Windows drive has one letter)."""
+
 
 def accepts(spec: str) -> bool:
     """An existing file, or a name that looks like one (so that a mistyped one is reported as a missing file)."""
-    if "://" in spec or spec.startswith("/dev/") or not spec:
+    if spec.startswith("/dev/") or not spec:
         return False
     path = Path(spec).expanduser()
-    return path.suffix.lower() in PICTURES | VIDEOS or path.is_file() or "/" in spec or "\\" in spec
+    if path.is_file():
+        return True
+    return not PREFIXED.match(spec) and (path.suffix.lower() in PICTURES | VIDEOS or "/" in spec or "\\" in spec)
 
 
 def devices() -> tuple[DeviceInfo, ...]:
