@@ -24,8 +24,6 @@ LEAST_COVER_MS = 150.0
 """A cover lasts at least so long, so that it does not flicker."""
 AFTER_LOSS_MS = 400.0
 """When one of several faces is lost, the others go on after so long without any unmasked face."""
-STARTUP_MS = 120.0
-"""An empty picture is covered for at least so long at the start."""
 HEAD = 0.25
 """Share of a drawn face's box added on each side: hair and ears, in which change is no news."""
 MOST_OUTSIDE = 0.12
@@ -48,6 +46,7 @@ class Policy:
     def reset(self) -> None:
         """The source changed (another camera, another format): what was seen so far is void."""
         self._scene = _change.Scene()
+        self._sampler = _change.Sampler(16, 16)
         self._raw: U8 = np.zeros((0, 0, 3), np.uint8)
         self._asked_ns: int | None = None
         self._searched_ns: int | None = None
@@ -56,7 +55,7 @@ class Policy:
         self._drawn: tuple[Face, ...] = ()
         self._cover_until_ns: int | None = None
         self._judged = False
-        self._reason = "the first pictures"
+        self._reason = ""
 
     # -- before drawing ------------------------------------------------------------------------------------------------------------------
 
@@ -69,7 +68,9 @@ class Policy:
             self.reset()  # another clock: nothing that is known about ages holds
         self._asked_ns, self._judged = now_ns, False
         height, width = frame.image.shape[:2]
-        self._raw = _change.sample(frame.image)
+        if self._sampler.size_px != (width, height):
+            self._sampler = _change.Sampler(width, height)
+        self._raw = self._sampler.whole(frame.image)
         self._scene.look(self._raw, (width, height), now_ns)
         if not followed or not self._drawn or self._covering(now_ns) or self._searched_ns is None:
             return True
@@ -116,13 +117,11 @@ class Policy:
         loose = self._loose(drawn, left_open, (width, height)) if fresh else 0
         reasons = [self._age_fault(frame.capture_ns, bool(drawn or left_open), fresh), "a face is not masked" if loose else ""]
         reasons.append(self._loss_fault(frame.capture_ns, drawn, left_open))
-        final = _change.sample(frame.image)
         for one in drawn:
-            reasons.append(self._drawn_fault(one, final, (width, height)))
-        zones = [zone for face in (*(d.face for d in drawn), *left_open) for zone in _person(face, width, height)]
-        reasons.append(self._scene.news(zones, loose > 0))
-        if not zones and self._cover_until_ns is None and self._reason == "the first pictures":
-            self._cover(frame.capture_ns, self._reason, STARTUP_MS)
+            reasons.append(self._drawn_fault(one, frame.image))
+        if fresh:
+            zones = [zone for face in (*(d.face for d in drawn), *left_open) for zone in _person(face, width, height)]
+            reasons.append(self._scene.news(zones, loose > 0))
         return next((reason for reason in reasons if reason), "")
 
     def _age_fault(self, now_ns: int, anybody: bool, fresh: bool) -> str:
@@ -132,7 +131,6 @@ class Policy:
 
     def _loose(self, drawn: Sequence[Drawn], left_open: Sequence[Face], size_px: tuple[int, int]) -> int:
         """How many faces of this frame's search are neither masked nor left open; the tracks that vouch for the others are kept."""
-        self._vouched = {}
         loose = 0
         for detection in self._found:
             hider = next((d.face for d in drawn if _drawn.hides(d, detection, size_px)), None)
@@ -154,11 +152,12 @@ class Policy:
             return "a face was lost"
         return ""
 
-    def _drawn_fault(self, drawn: Drawn, final: U8, size_px: tuple[int, int]) -> str:
+    def _drawn_fault(self, drawn: Drawn, final: U8) -> str:
+        size_px = (final.shape[1], final.shape[0])
         reason = _drawn.fault(drawn, size_px)
         if reason:
             return reason
-        if not _drawn.reached(drawn, self._raw, final, final.shape[1] / size_px[0]):
+        if not _drawn.reached(drawn, self._raw, final, self._sampler):
             return "the drawing is not in the picture"
         return _cut_off(drawn.face, size_px)
 
