@@ -355,7 +355,6 @@ class Live:
         return persona.portrait_jpeg(persona_id) if any(p["id"] == persona_id for p in self._personas) else None
 
     def _fresh_snapshot(self) -> dict[str, Any]:
-        outputs = self._outputs
         self._snapshot = {
             "state": self._on.state.name,
             "reason": self._on.reason or self.stats.worker.get("reason", ""),
@@ -365,17 +364,22 @@ class Live:
             "persona": self._persona,
             "personas": self._personas,
             "camera": str(self._camera.get("name", "")),
-            "outputs": list(outputs.describe()) if outputs else [],
+            "outputs": list(self.outputs),
             "notes": list(self._notes),
         }
         return self._snapshot
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """One line for each open output."""
+        return self._outputs.describe() if self._outputs else ()
 
     # -- texts -----------------------------------------------------------------------------------------------------------------------------
 
     def banner(self) -> str:
         """What runs, and why: shown once at the start."""
         lines = [f"camera   {self._camera.get('name', 'not open yet')}", *(f"         {note}" for note in self._camera.get("notes", ()))]
-        lines += [f"output   {text}" for text in (self._outputs.describe() if self._outputs else ())]
+        lines += [f"output   {text}" for text in self.outputs]
         lines += [f"{part:<8} {licence}" for part, licence in self._licences.items()]
         lines += [f"note     {note}" for note in self._notes if note not in self._camera.get("notes", ())]
         return "\n".join(lines)
