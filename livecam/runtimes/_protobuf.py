@@ -129,7 +129,7 @@ def read_tensor(tensor: memoryview) -> tuple[str, NDArray[Any]]:
     kind = fields[TENSOR_TYPE][0].value if TENSOR_TYPE in fields else 0
     if not isinstance(kind, int) or kind not in _DTYPES:
         raise ModelFileError(f"tensor {name} has ONNX data type {kind}; known are {sorted(_DTYPES)}")
-    dims = [n for field in fields.get(TENSOR_DIMS, []) for n in _ints(field)]
+    dims = [n for field in fields.get(TENSOR_DIMS, []) for n in read_ints(field)]
     count = int(np.prod(dims, dtype=object)) if dims else 1
     try:
         values = _tensor_values(fields, np.dtype(_DTYPES[kind]))
@@ -146,11 +146,11 @@ def _tensor_values(fields: dict[int, list[Field]], dtype: np.dtype[Any]) -> NDAr
         return np.frombuffer(fields[TENSOR_RAW][0].bytes, dtype)
     if TENSOR_FLOAT in fields:
         return np.concatenate([np.frombuffer(f.bytes, "<f4") for f in fields[TENSOR_FLOAT]]).astype(dtype)
-    numbers = [n for field in fields.get(TENSOR_INT64, fields.get(TENSOR_INT32, [])) for n in _ints(field)]
+    numbers = [n for field in fields.get(TENSOR_INT64, fields.get(TENSOR_INT32, [])) for n in read_ints(field)]
     return np.array(numbers, np.int64).astype(dtype)
 
 
-def _ints(field: Field) -> list[int]:
+def read_ints(field: Field) -> list[int]:
     """Numbers of a repeated int field, packed or not; two's complement of 64 bits."""
     if isinstance(field.value, int):
         numbers = [field.value]

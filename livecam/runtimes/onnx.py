@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from livecam.errors import ModelFileError, ModelShapeError, StageError
-from livecam.runtimes import TensorSpec
+from livecam.runtimes import TensorSpec, _gate
 
 ERROR_SEVERITY = 3
 """onnxruntime's log level at which only errors are written."""
@@ -71,8 +71,9 @@ def open(
 
     Raises ModelFileError (missing, not ONNX, weights outside the file), ModelShapeError (asked-for shapes do not fit).
     """
-    data = _bytes(model)
+    data = model if isinstance(model, bytes) else _gate.read_file(model)
     name = str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
+    _gate.check_onnx(data, name)
     shapes = cast("Mapping[str, int]", (options or {}).get("shapes") or {})
     try:
         # From bytes, onnxruntime knows no folder and refuses external data.
@@ -99,17 +100,6 @@ def _session_options(threads: int, shapes: Mapping[str, int]) -> ort.SessionOpti
     for dimension, size in shapes.items():
         options.add_free_dimension_override_by_name(dimension, int(size))
     return options
-
-
-def _bytes(model: Path | bytes) -> bytes:
-    if isinstance(model, bytes):
-        return model
-    try:
-        return model.read_bytes()
-    except FileNotFoundError:
-        raise ModelFileError(f"model file {model} does not exist") from None
-    except OSError as error:
-        raise ModelFileError(f"model file {model} cannot be read: {error}") from error
 
 
 def _spec(arg: Any) -> TensorSpec:

@@ -6,52 +6,13 @@ import json
 import struct
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from persona_maker import encode, tensors, write
 
 from livecam import persona
 from livecam.errors import PersonaError
 from livecam.persona import _files
-
-TEXTS = {
-    "format": "livecam-persona",
-    "version": "1",
-    "id": "drawn",
-    "name": "Drawn",
-    "kind": "synthetic",
-    "description": "A drawn face",
-    "licence": "Apache-2.0",
-    "eye_iris_radius_px": "30",
-    "eye_ball_radius_px": "70.5",
-    "teeth_upper_xywh_px": "[280, 400, 80, 30]",
-    "teeth_lower_xywh_px": "[285, 440, 70, 25]",
-    "tongue_xywh_px": "[290, 430, 60, 30]",
-}
-
-
-def encode(image: np.ndarray, kind: str = ".jpg") -> np.ndarray:
-    return cv2.imencode(kind, image)[1].reshape(-1)
-
-
-def tensors() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    face = np.full((640, 640, 3), (120, 150, 190), np.uint8)
-    cv2.ellipse(face, (320, 320), (160, 220), 0, 0, 360, (90, 120, 180), -1)
-    mesh = rng.uniform(100, 500, (478, 3)).astype(np.float32)
-    out: dict[str, np.ndarray] = {}
-    for name in _files.PORTRAITS:
-        out[name], out[f"{name}_mesh"] = encode(face), mesh
-    for name in (*_files.EYES, *_files.MOUTH_PARTS):
-        out[name] = encode(np.full((192, 192, 4), 200, np.uint8), ".png")
-    return out
-
-
-def write(path: Path, change: dict[str, np.ndarray | None] | None = None, texts: dict[str, str] | None = None) -> Path:
-    data = {k: v for k, v in (tensors() | (change or {})).items() if v is not None}
-    save_file(data, str(path), {k: v for k, v in (TEXTS | (texts or {})).items() if v})
-    return path
 
 
 def test_good_file_is_read_whole(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Tiny ONNX graphs with the inputs and outputs of well-known networks, random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+POOL = 8
+
+
+def save(path: Path, nodes: list, inputs: list, outputs: list, weights: dict[str, np.ndarray], opset: int = 13) -> Path:
+    """Checks and writes a graph; weights keep their order."""
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, [numpy_helper.from_array(v, k) for k, v in weights.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+def floats(name: str, shape: list) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def generator(path: Path, size: int, *, emap: np.ndarray | None = None, mask: bool = False, length: int = 512, gain: float = 0.5) -> Path:
+    """output = gain * target + (source @ tint) / 4 + 0.25, per channel; with `emap` as last initializer like inswapper_128."""
+    rng = np.random.default_rng(size)
+    weights = {
+        "gain": np.float32(gain),
+        "tint": rng.normal(size=(length, 3)).astype(np.float32),
+        "quarter": np.float32(0.25),
+        "shape": np.array([1, 3, 1, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Mul", ["target", "gain"], ["dim"]),
+        helper.make_node("MatMul", ["source", "tint"], ["tinted"]),
+        helper.make_node("Mul", ["tinted", "quarter"], ["soft"]),
+        helper.make_node("Add", ["soft", "quarter"], ["lifted"]),
+        helper.make_node("Reshape", ["lifted", "shape"], ["colour"]),
+        helper.make_node("Add", ["dim", "colour"], ["output"]),
+    ]
+    outputs = [floats("output", [1, 3, size, size])]
+    if mask:
+        weights["corner"] = np.pad(np.ones((1, 1, size // 2, size // 2), np.float32), ((0, 0), (0, 0), (0, size // 2), (0, size // 2)))
+        nodes.append(helper.make_node("Identity", ["corner"], ["alpha"]))
+        outputs.append(floats("alpha", [1, 1, size, size]))
+    if emap is not None:
+        weights["emap"] = emap
+    return save(path, nodes, [floats("target", [1, 3, size, size]), floats("source", [1, length])], outputs, weights)
+
+
+def tint(size: int, source: np.ndarray, length: int = 512) -> np.ndarray:
+    """(3,) what `generator` adds for a source, RGB in 0..1."""
+    return (source @ np.random.default_rng(size).normal(size=(length, 3)).astype(np.float32)).reshape(3) / 4 + 0.25
+
+
+def arcface(path: Path, length: int = 512) -> Path:
+    """(1, 3, 112, 112) -> (1, length): mean colours of 8-px tiles through a random matrix."""
+    cells = 3 * (112 // POOL) ** 2
+    nodes = [
+        helper.make_node("AveragePool", ["input.1"], ["tiles"], kernel_shape=[POOL, POOL], strides=[POOL, POOL]),
+        helper.make_node("Flatten", ["tiles"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["embedding"]),
+    ]
+    weights = {"weights": np.random.default_rng(7).normal(size=(cells, length)).astype(np.float32)}
+    return save(path, nodes, [floats("input.1", [1, 3, 112, 112])], [floats("embedding", [1, length])], weights)
