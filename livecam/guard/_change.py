@@ -61,10 +61,10 @@ def _largest(colours: F32) -> F32:
     return np.maximum(np.maximum(colours[..., 0], colours[..., 1]), colours[..., 2])
 
 
-def _middle(values: F32) -> F32:
+def _middle(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Median along the first axis (the upper one of two)."""
     half = values.shape[0] // 2
-    return cast(F32, np.partition(values, half, axis=0)[half])
+    return np.partition(values, half, axis=0)[half]
 
 
 class Scene:
@@ -120,8 +120,8 @@ class Scene:
     def _distance(self, other: F32) -> F32:
         """Largest difference of a block's colours, a common change of light taken out."""
         few_now, few_other = self._now[1::4, 1::4].reshape(-1, 3), other[1::4, 1::4].reshape(-1, 3)
-        gain = np.clip(_middle((few_now + 4.0) / (few_other + 4.0)), 0.7, 1.4)
-        return _largest(np.abs(self._now - other * gain))
+        gain = np.clip(_middle((few_now + np.float32(4.0)) / (few_other + np.float32(4.0))), 0.7, 1.4)
+        return _largest(np.abs(self._now - other * gain.astype(np.float32)))
 
     def _slices(self, box: tuple[float, float, float, float]) -> tuple[slice, slice]:
         """Blocks that lie in `box` at least in part."""

@@ -18,6 +18,8 @@ INTERIOR = 0.86
 """The face's interior is its outline drawn in by this factor: in the band outside, a tenth of the face, persona and wearer fade into each other."""
 OPAQUE = 217
 """Alpha from which a pixel counts as hidden (0.85)."""
+HALF = 128
+"""Alpha from which a pixel counts as drawn at all."""
 LEAST_HIDDEN = 0.97
 """Share of the interior that must be hidden."""
 MOST_OPEN = 0.25
@@ -140,7 +142,7 @@ def _open_fault(face: Face, alignment: Alignment, alpha: U8, occluder: U8 | None
     pad = round(MARGIN * size)
     side = size + 2 * pad
     hidden = np.zeros((side, side), np.uint8)
-    cv2.compare(alpha, OPAQUE, cv2.CMP_GE, dst=hidden[pad : pad + size, pad : pad + size])
+    cv2.threshold(alpha, OPAQUE - 1, 255, cv2.THRESH_BINARY, dst=hidden[pad : pad + size, pad : pad + size])
     if occluder is not None:
         inner = hidden[pad : pad + size, pad : pad + size]
         cv2.bitwise_or(inner, occluder, dst=inner)
@@ -199,7 +201,7 @@ def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) ->
         return False
     matrix = drawn.alignment.matrix
     scale2 = abs(float(np.linalg.det(matrix[:, :2])))
-    if cv2.countNonZero(cv2.compare(drawn.alpha, 128, cv2.CMP_GE)) < LEAST_AREA * area * scale2:
+    if np.count_nonzero(drawn.alpha >= HALF) < LEAST_AREA * area * scale2:
         return False
     reach = max(1, round(NEAR * drawn.alpha.shape[0]))
     grown = cv2.dilate(drawn.alpha, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
@@ -207,7 +209,7 @@ def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) ->
     size = grown.shape[0]
     if not ((x >= 0) & (x < size) & (y >= 0) & (y < size)).all():
         return False
-    return bool((grown[y, x] >= 128).all())
+    return bool((grown[y, x] >= HALF).all())
 
 
 def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from livecam.types import U8
 
@@ -117,11 +118,11 @@ def _line(image: U8, text: str, middle: float) -> None:
     ink = np.ascontiguousarray(canvas[:, x : x + w])
     shrink = min(1.0, 0.8 * width * _FINE / w)
     if shrink < 1.0:
-        ink = cv2.resize(ink, (max(1, round(w * shrink)), max(1, round(ink.shape[0] * shrink))), interpolation=cv2.INTER_AREA)
+        ink = cast(U8, cv2.resize(ink, (max(1, round(w * shrink)), max(1, round(ink.shape[0] * shrink))), interpolation=cv2.INTER_AREA))
     _stamp(image, ink, (width - ink.shape[1] / _FINE) / 2.0, middle - ink.shape[0] / _FINE / 2.0, _SOFT)
 
 
-def _stamp(image: U8, ink: NDArray[np.uint8], left: float, top: float, colour: tuple[float, float, float]) -> None:
+def _stamp(image: U8, ink: U8, left: float, top: float, colour: tuple[float, float, float]) -> None:
     """Lays `colour` over `image` where `ink` (uint8, _FINE times larger) is, clipped to the picture."""
     small = cv2.resize(ink, (max(1, ink.shape[1] // _FINE), max(1, ink.shape[0] // _FINE)), interpolation=cv2.INTER_AREA)
     y, x = round(top), round(left)

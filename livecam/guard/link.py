@@ -94,7 +94,7 @@ class WorkerLink:
             self._reveal.publish(marked, Verdict.LIVE, capture_ns)
 
     def alive(self) -> None:
-        """A sign of life; call it at least every second while there is nothing to publish (no camera, covered idle). Cheap; sends at most 5 a second."""
+        """A sign of life; call it at least every second while there is nothing to publish. Cheap: sends at most 5 a second."""
         now = time.monotonic()
         if now - self._beat >= HEARTBEAT_S:
             self._beat = now

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
@@ -103,7 +103,7 @@ def _slot_bytes(pixel_bytes: int) -> int:
 
 
 @contextlib.contextmanager
-def _untracked() -> Iterator[None]:
+def _untracked() -> Generator[None, None, None]:
     """Python before 3.13 registers a segment with the resource tracker on attaching too, which would remove it at this process's end."""
     with _ATTACH:
         register = resource_tracker.register
@@ -261,7 +261,7 @@ def clean_stale() -> int:
 def _rows_crc(image: U8) -> int:
     crc = 0
     for row in np.linspace(0, image.shape[0] - 1, min(SAMPLED_ROWS, image.shape[0])).astype(int):
-        crc = zlib.crc32(image[row], crc)
+        crc = zlib.crc32(image[row].data, crc)
     return crc
 
 
@@ -297,7 +297,7 @@ class Writer:
         np.copyto(target, image)
         header[0] = self._fill(image, verdict, capture_ns, faces, stages or {})
         _fence(self._fence)
-        word[0] = (self._seq & _SEQ_MASK) << 32 | zlib.crc32(header)
+        word[0] = (self._seq & _SEQ_MASK) << 32 | zlib.crc32(header.tobytes())
         return self._seq
 
     def _fill(self, image: U8, verdict: Verdict, capture_ns: int, faces: int, stages: Mapping[str, tuple[float, float]]) -> Any:
@@ -347,7 +347,8 @@ class Reader:
     def _fresh(self) -> list[int]:
         """Slots that hold something newer, newest first."""
         seqs = {slot: int(word[0]) >> 32 for slot, word in enumerate(self._slots.words) if int(word[0])}
-        return sorted((s for s in seqs if 0 < (seqs[s] - self._last_seq) & _SEQ_MASK < 1 << 31), key=lambda s: -((seqs[s] - self._last_seq) & _SEQ_MASK))
+        ahead = {slot: (seq - self._last_seq) & _SEQ_MASK for slot, seq in seqs.items()}
+        return sorted((slot for slot in ahead if 0 < ahead[slot] < 1 << 31), key=lambda slot: -ahead[slot])
 
     def _take(self, slot: int) -> Published | None:
         word = int(self._slots.words[slot][0])

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -62,7 +62,7 @@ class Supervisor:
         config: GuardConfig | None = None,
         reveal: RevealGrant | None = None,
     ) -> None:
-        """target: "package.module:function", called in the worker as function(*args, link: WorkerLink). args: picklable.
+        """target: "package.module:function", called in the worker as function(link: WorkerLink, *args). args: picklable.
         width_px, height_px: first guess of the frame's size; it grows when the worker asks. Starts nothing yet."""
         clean_stale()
         self._target, self._args = target, args
@@ -304,7 +304,7 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
+def _sigint_blocked() -> Generator[None, None, None]:
     """A process started inside never sees Ctrl-C before it ignores it; main gets a Ctrl-C of these milliseconds afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -342,10 +342,10 @@ def _enter(target: str, args: tuple[Any, ...], connection: Connection, spec: Seg
     link: WorkerLink | None = None
     try:
         link = WorkerLink(connection, spec, reveal)
-        resolve(target)(*args, link)
+        resolve(target)(link, *args)
     except MainGoneError:
         pass
-    except Exception as error:  # noqa: BLE001 - last barrier of the process: its text is all that main will know
+    except Exception as error:  # the process's last barrier: this text is all that main will know
         text = str(error) if isinstance(error, LivecamError) else "".join(traceback.format_exception_only(error)).strip()
         with contextlib.suppress(OSError):
             connection.send_bytes(encode(["died", text]))
