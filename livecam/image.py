@@ -176,7 +176,7 @@ def _limits(start: float, step: float, low: float, high: float, x0: int, x1: int
     a, b = (low - start) / step, (high - start) / step
     if a > b:
         a, b = b, a
-    return max(x0, int(math.ceil(max(a, -1e9)))), min(x1, int(math.floor(min(b, 1e9))) + 1)
+    return max(x0, math.ceil(max(a, -1e9))), min(x1, math.floor(min(b, 1e9)) + 1)
 
 
 @numba.njit(nogil=True, cache=True)

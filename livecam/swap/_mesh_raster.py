@@ -21,6 +21,10 @@ U64 = NDArray[np.uint64]
 
 BEHIND = 1.0e4
 """Added to the depth of triangles that face away: they fill what nothing else covers, and hide nothing."""
+_BLUE, _GREEN, _RED = np.float32(0.114), np.float32(0.587), np.float32(0.299)
+_EDGE, _EDGE_FAR = np.float32(-1e-4), np.float32(1.0001)
+WIDE = 16
+"""Numbers per vertex: 14 and two of padding, a whole vector register."""
 _LANES = np.uint64(0x00FF00FF00FF00FF)
 _HALF = np.uint64(0x0080008000800080)
 
@@ -43,7 +47,7 @@ def shrink(picture: U8, factor: float) -> U8:
     return np.rint(np.clip(out, 0, 255)).astype(np.uint8)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _sample(lanes, x, y):  # type: ignore[no-untyped-def]
     """Bilinear sample at (x, y), clamped to the picture: lanes of 8 significant bits."""
     height, width = lanes.shape
@@ -62,12 +66,12 @@ def _sample(lanes, x, y):  # type: ignore[no-untyped-def]
     return (total >> np.uint64(8)) & _LANES
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _lane(sample, k):  # type: ignore[no-untyped-def]
     return np.float32((sample >> np.uint64(16 * k)) & np.uint64(255))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _to_byte(value):  # type: ignore[no-untyped-def]
     """Rounded, with a shoulder above 225 so that a lit highlight keeps its shape."""
     if value > 225.0:
@@ -75,62 +79,69 @@ def _to_byte(value):  # type: ignore[no-untyped-def]
     return np.uint8(min(max(value + 0.5, 0.0), 255.0))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _mix(under, over, share):  # type: ignore[no-untyped-def]
     """Lanes of under + (over - under) * share, share 0..1."""
     w = np.uint64(min(max(share, 0.0), 1.0) * 256.0)
     return ((over * w + under * (np.uint64(256) - w) + _HALF) >> np.uint64(8)) & _LANES
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def draw_triangles(out, mask, depth, points, triangles, open_lanes, shut_lanes, vertex, upright):  # type: ignore[no-untyped-def]
     """Draw `triangles` ((T, 3) int32) nearest first by `depth` ((S, S) float32, in and out) into out ((S, S, 3) uint8) and mask ((S, S) uint8).
 
-    points: (N, 3) float32 in the crop. vertex: (N, 8) float32: x, y on open_lanes; x, y on shut_lanes; gain of B, G, R; share of shut_lanes.
+    points: (N, 3) float32 in the crop. vertex: (N, WIDE) float32: x, y on open_lanes; x, y on shut_lanes; share of shut_lanes; B, G, R of the
+    persona's plain skin here; B, G, R that this skin is to have; share of what is brighter than the skin; share of what is of another hue; share of
+    what is darker; padding. (Highlights are light, not skin, and a hue's difference times a large gain would be garish: neither takes the skin's
+    whole gain.)
     upright: sign of the area of triangles that face the camera.
     """
     height, width = mask.shape
+    here, row, step_x, step_y = np.empty(WIDE, np.float32), np.empty(WIDE, np.float32), np.empty(WIDE, np.float32), np.empty(WIDE, np.float32)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < 1e-3:
+        x0, x1 = max(math.ceil(min(ax, bx, cx)), 0), min(math.floor(max(ax, bx, cx)), width - 1)
+        y0, y1 = max(math.ceil(min(ay, by, cy)), 0), min(math.floor(max(ay, by, cy)), height - 1)
+        if abs(area) < 1e-3 or x0 > x1 or y0 > y1:
             continue
-        x0, x1 = max(int(math.ceil(min(ax, bx, cx))), 0), min(int(math.floor(max(ax, bx, cx))), width - 1)
-        y0, y1 = max(int(math.ceil(min(ay, by, cy))), 0), min(int(math.floor(max(ay, by, cy))), height - 1)
         away = np.float32(BEHIND if area * upright < 0 else 0.0)
         scale = np.float32(1.0) / area
-        step_b, step_c = (cy - ay) * scale, (ay - by) * scale
-        mixed = vertex[a, 7] + vertex[b, 7] + vertex[c, 7] > 0.0
+        bx_, by_, cx_, cy_ = (cy - ay) * scale, (ax - cx) * scale, (ay - by) * scale, (bx - ax) * scale
+        for k in range(WIDE):
+            to_b, to_c = vertex[b, k] - vertex[a, k], vertex[c, k] - vertex[a, k]
+            step_x[k] = to_b * bx_ + to_c * cx_
+            step_y[k] = to_b * by_ + to_c * cy_
+        zx = (points[b, 2] - points[a, 2]) * bx_ + (points[c, 2] - points[a, 2]) * cx_
+        zy = (points[b, 2] - points[a, 2]) * by_ + (points[c, 2] - points[a, 2]) * cy_
+        mixed = vertex[a, 4] + vertex[b, 4] + vertex[c, 4] > 0.0
         for y in range(y0, y1 + 1):
-            wb = ((x0 - ax) * (cy - ay) - (y - ay) * (cx - ax)) * scale
-            wc = ((y - ay) * (bx - ax) - (x0 - ax) * (by - ay)) * scale
+            dy = np.float32(y - ay)
+            for k in range(WIDE):
+                row[k] = vertex[a, k] + step_y[k] * dy
             for x in range(x0, x1 + 1):
-                wa = np.float32(1.0) - wb - wc
-                if wa >= -1e-4 and wb >= -1e-4 and wc >= -1e-4:
-                    z = wa * points[a, 2] + wb * points[b, 2] + wc * points[c, 2] + away
-                    if z < depth[y, x]:
-                        depth[y, x] = z
-                        sample = _sample(
-                            open_lanes,
-                            wa * vertex[a, 0] + wb * vertex[b, 0] + wc * vertex[c, 0],
-                            wa * vertex[a, 1] + wb * vertex[b, 1] + wc * vertex[c, 1],
-                        )
-                        mask[y, x] = np.uint8(sample >> np.uint64(48))
-                        if mixed:
-                            shut = _sample(
-                                shut_lanes,
-                                wa * vertex[a, 2] + wb * vertex[b, 2] + wc * vertex[c, 2],
-                                wa * vertex[a, 3] + wb * vertex[b, 3] + wc * vertex[c, 3],
-                            )
-                            sample = _mix(sample, shut, wa * vertex[a, 7] + wb * vertex[b, 7] + wc * vertex[c, 7])
-                        for k in range(3):
-                            out[y, x, k] = _to_byte(_lane(sample, k) * (wa * vertex[a, 4 + k] + wb * vertex[b, 4 + k] + wc * vertex[c, 4 + k]))
-                wb += step_b
-                wc += step_c
+                dx = np.float32(x - ax)
+                wb, wc = bx_ * dx + by_ * dy, cx_ * dx + cy_ * dy
+                z = points[a, 2] + zx * dx + zy * dy + away
+                if wb < _EDGE or wc < _EDGE or wb + wc > _EDGE_FAR or z >= depth[y, x]:
+                    continue
+                depth[y, x] = z
+                for k in range(WIDE):
+                    here[k] = row[k] + step_x[k] * dx
+                sample = _sample(open_lanes, here[0], here[1])
+                mask[y, x] = np.uint8(sample >> np.uint64(48))
+                if mixed:
+                    sample = _mix(sample, _sample(shut_lanes, here[2], here[3]), here[4])
+                blue, green, red = _lane(sample, 0), _lane(sample, 1), _lane(sample, 2)
+                ratio = (_BLUE * blue + _GREEN * green + _RED * red) / (_BLUE * here[5] + _GREEN * here[6] + _RED * here[7])
+                lit = np.float32(1.0) + (ratio - np.float32(1.0)) * (here[11] if ratio > 1.0 else here[13])
+                out[y, x, 0] = _to_byte(here[8] * lit + (blue - here[5] * ratio) * here[12])
+                out[y, x, 1] = _to_byte(here[9] * lit + (green - here[6] * ratio) * here[12])
+                out[y, x, 2] = _to_byte(here[10] * lit + (red - here[7] * ratio) * here[12])
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _opening(frame, curves, x, y):  # type: ignore[no-untyped-def]
     """Where a crop point lies in an opening: share along it 0..1, and pixels below its upper and above its lower line (negative: outside).
 
@@ -148,7 +159,7 @@ def _opening(frame, curves, x, y):  # type: ignore[no-untyped-def]
     return u, v - upper, lower - v
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _bounds(frame, curves, reach, width, height):  # type: ignore[no-untyped-def]
     """Pixels x0, x1, y0, y1 (inclusive) around an opening."""
     low, high = curves[0].min() - reach, curves[1].max() + reach
@@ -160,13 +171,14 @@ def _bounds(frame, curves, reach, width, height):  # type: ignore[no-untyped-def
     return max(int(x0), 0), min(int(x1) + 1, width - 1), max(int(y0), 0), min(int(y1) + 1, height - 1)
 
 
-@numba.njit(nogil=True, cache=True)
-def draw_eye(out, frame, curves, ball, turn, lanes, picture, look):  # type: ignore[no-untyped-def]
-    """Draw an eyeball between its lids.
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # type: ignore[no-untyped-def]
+    """Draw an eyeball between its lids, where nothing nearer (the nose of a turned head) was drawn before.
 
+    depth: (S, S) float32 of draw_triangles; look[9], look[10]: depth at the frame's two corners, with what may pass for noise added.
     ball: (3,) float32 centre x, y and radius in the crop. turn: (3, 3) float32 takes a direction seen in the crop to one on the picture.
     lanes: the eyeball's picture; picture: (3,) float32 its centre x, y and the ball's radius on it.
-    look: (9,) float32 gain of B, G, R; lid softness px; lash darkness 0..1; lid shadow 0..1; highlight x, y (share of the radius) and strength.
+    look: (11,) float32 gain of B, G, R; lid softness px; lash darkness 0..1; lid shadow 0..1; highlight x, y (share of the radius), strength; depths.
     """
     height, width = out.shape[:2]
     soft = max(look[3], np.float32(0.35))
@@ -178,6 +190,8 @@ def draw_eye(out, frame, curves, ball, turn, lanes, picture, look):  # type: ign
             ends = min(u, 1.0 - u) * frame[4]
             cover = min(min(top, bottom) / soft + 0.5, ends / soft + 0.5)
             if cover <= 0.0:
+                continue
+            if depth[y, x] < look[9] + (look[10] - look[9]) * u:
                 continue
             cover = min(cover, 1.0)
             qx, qy = (x - ball[0]) / ball[2], (y - ball[1]) / ball[2]
@@ -202,7 +216,7 @@ def draw_eye(out, frame, curves, ball, turn, lanes, picture, look):  # type: ign
                 out[y, x, k] = _to_byte(under + (value - under) * cover)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no-untyped-def]
     """Draw the inside of the mouth between its inner lips: a dark cavity, and sprites over it in order (tongue, lower teeth, upper teeth).
 

@@ -1,0 +1,206 @@
+"""Where a persona's points go on the wearer's face: pose, shape, lids.
+
+Convention:
+    Meshes are (468, 3) float32 x right, y down, z away from the camera. The persona's own frame is its frontal portrait in portrait pixels, centred
+    on the mean of the rigid points. A pose takes it to the crop: crop = scale * (R @ persona) + shift.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livecam.swap import _mesh_triangles as topology
+from livecam.types import F32, F64
+
+RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 10, 151, 9, 8, 127, 356, 234, 454, 67, 297, 54, 284, 21, 251, 162, 389, 93, 323, 2, 98, 327)
+"""Points that expression hardly moves."""
+TRANSFER = 0.55
+"""Share of the persona's own inner-face shape; the outline stays the wearer's, or the seam would leave it."""
+SMOOTH_ROUNDS = 3
+LEARN_LEAST = 0.004
+"""A wearer's mean shape keeps adapting by this share a frame (8 s at 30 fps) after its first second."""
+LIPS_START, LIPS_LOW, LIPS_HIGH = 0.02, 0.004, 0.045
+"""First guess and bounds of the gap left between closed lips (measured on portraits with shut mouths: 0.002 to 0.056, median 0.015)."""
+LIPS_MARGIN = 0.003
+OPEN_START, OPEN_LOW, OPEN_HIGH = 0.85, 0.45, 1.1
+"""First guess and bounds of the lid opening that counts as a wearer's wide open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """scale, rotation (3, 3) float64 and shift (3,) float64: persona -> crop."""
+
+    scale: float
+    rotation: F64
+    shift: F64
+
+    def apply(self, points: F32) -> F32:
+        """(..., 3) persona points in the crop."""
+        return (self.scale * (points @ self.rotation.T) + self.shift).astype(np.float32)
+
+    def undo(self, points: F32) -> F32:
+        """(..., 3) crop points in the persona's frame."""
+        return ((points - self.shift) @ self.rotation / self.scale).astype(np.float32)
+
+
+def fit_pose(persona: F32, crop: F32) -> Pose:
+    """Least-squares similarity of the rigid points (Umeyama 1991, in space)."""
+    index = np.array(RIGID)
+    a, b = persona[index].astype(np.float64), crop[index].astype(np.float64)
+    am, bm = a.mean(axis=0), b.mean(axis=0)
+    ac, bc = a - am, b - bm
+    u, singular, vt = np.linalg.svd(bc.T @ ac)
+    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * sign) @ vt
+    scale = float((singular * sign).sum() / (ac * ac).sum())
+    return Pose(scale, rotation, bm - scale * rotation @ am)
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """One eye of a persona, in its own frame, relative to the middle of its corners.
+
+    upper, lower: (9, 3) lid lines wide open; shut: (9, 3) the line where they meet. middle: (3,) of the corners. iris: (3,) centre, looking ahead.
+    spread: (468, 18) how far other points follow the 18 lid points. width: between the corners. ball: radius of the eyeball.
+    index: the 18 points, upper then lower.
+    """
+
+    index: tuple[int, ...]
+    middle: F32
+    upper: F32
+    lower: F32
+    shut: F32
+    iris: F32
+    spread: F32
+    width: float
+    ball: float
+
+
+def make_eye(rest: F32, shut_mesh: F32, upper: tuple[int, ...], lower: tuple[int, ...], iris: F32, ball_per_iris: float) -> Eye:
+    """The eye of a persona from its neutral and closed meshes. iris: (5, 3) points in the persona's frame."""
+    up, low = rest[list(upper)], rest[list(lower)]
+    middle = (up[0] + up[-1]) / 2
+    up_shut, low_shut = shut_mesh[list(upper)], shut_mesh[list(lower)]
+    shut = low_shut + 0.25 * (up_shut - low_shut) - (up_shut[0] + up_shut[-1]) / 2
+    width = float(np.linalg.norm(up[0] - up[-1]))
+    contour = np.concatenate([up, low])
+    gap = np.linalg.norm(rest[:, None, :2] - contour[None, :, :2], axis=2)
+    share = 1.0 / (gap * gap + (0.03 * width) ** 2)
+    share /= share.sum(axis=1, keepdims=True)
+    fall = np.clip(1.0 - gap.min(axis=1) / (0.5 * width), 0.0, 1.0)
+    spread = share * (fall * fall * (3 - 2 * fall))[:, None]
+    spread[list(upper + lower)] = 0.0
+    radius = float(np.linalg.norm(iris[1:, :2] - iris[0, :2], axis=1).mean())
+    lines = (up - middle, low - middle, shut.astype(np.float32))
+    return Eye(upper + lower, middle, *lines, iris[0] - middle, spread.astype(np.float32), width, radius * ball_per_iris)
+
+
+@dataclass(slots=True)
+class Wearer:
+    """What is learnt of one tracked face over time; changes with every frame.
+
+    mean: (468, 3) shape in the persona's frame; offset: (468, 3) what of the persona's shape is added to it; lips_closed: gap between the inner lips
+    of the tracked mesh when the mouth is shut, as share of the face's width.
+    """
+
+    mean: F32 | None = None
+    offset: F32 | None = None
+    frames: int = 0
+    lips_closed: float = LIPS_START
+    open_reference: F64 = field(default_factory=lambda: np.full(2, OPEN_START))
+    gaze_rest: F64 = field(default_factory=lambda: np.zeros(2))
+    gaze: F64 = field(default_factory=lambda: np.zeros(2))
+
+    def learn(self, shape: F32, frontal: float, jaw: float) -> F32:
+        """The running mean of the wearer's shape in the persona's frame; turned heads and open mouths teach less. Returns it."""
+        if self.mean is None:
+            self.mean = shape.copy()
+        rate = max(1.0 / (self.frames + 1.0), LEARN_LEAST) * max(0.0, 2.0 * frontal - 1.0) * max(0.05, 1.0 - 4.0 * jaw)
+        self.mean += np.float32(rate) * (shape - self.mean)
+        self.frames += 1
+        return self.mean
+
+    def close_lips(self, mesh: F32, pose: Pose, width: float) -> None:
+        """Take from the inner lips of `mesh` (crop, in place) the gap that the tracker leaves between closed ones. width: of the persona's face."""
+        upper, lower = mesh[list(topology.MOUTH_UPPER)], mesh[list(topology.MOUTH_LOWER)]
+        gap = abs(float((lower[5] - upper[5]) @ pose.rotation[:, 1])) / (pose.scale * width)
+        rate = 0.1 if gap < self.lips_closed else 0.001
+        self.lips_closed = min(max(self.lips_closed + rate * (gap - self.lips_closed), LIPS_LOW), LIPS_HIGH)
+        idle = self.lips_closed * 1.25 + LIPS_MARGIN
+        share = max(0.0, gap - idle * math.exp(-0.5 * max(0.0, gap - idle) / idle)) / max(gap, 1e-6)
+        middle, half = (upper + lower) / 2, (lower - upper) * np.float32(share / 2)
+        mesh[list(topology.MOUTH_UPPER)] = middle - half
+        mesh[list(topology.MOUTH_LOWER)] = middle + half
+
+    def openness(self, raw: F64) -> F64:
+        """(2,) lid opening relative to what is wide open for this wearer, 0..1.15."""
+        faster = np.where(raw > self.open_reference, 0.08, 0.002)
+        self.open_reference = np.clip(self.open_reference + faster * (raw - self.open_reference), OPEN_LOW, OPEN_HIGH)
+        return np.clip((raw / self.open_reference - 0.08) / 0.87, 0.0, 1.15)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How the persona's offset from the wearer's mean shape is applied: by region, none at the outline, and smoothed along the mesh so that lips stay
+    in order. weight: (468, 1). index, share: (468, K) each point's neighbours (padded with itself) and their weights, which sum to 1."""
+
+    weight: F32
+    index: NDArray[np.intp]
+    share: F32
+
+    def apply(self, offset: F32) -> F32:
+        """(468, 3) of what is added to the wearer's mesh. offset: (468, 3) persona minus wearer."""
+        out = self.weight * offset
+        for _ in range(SMOOTH_ROUNDS):
+            out = np.einsum("ij,ijk->ik", self.share, out[self.index])
+        return out.astype(np.float32)
+
+
+def make_transfer(rest: F32, adjacent: NDArray[np.bool_]) -> Transfer:
+    """The transfer on a persona's neutral mesh."""
+    points = rest.shape[0]
+    lips = list(topology.LIPS_OUTER + topology.MOUTH_UPPER + topology.MOUTH_LOWER)
+    width = float(np.ptp(rest[:, 0]))
+    gap = np.linalg.norm(rest[:, None, :2] - rest[None, list(topology.OVAL), :2], axis=2).min(axis=1) / width
+    weight = TRANSFER * np.clip((gap - 0.01) / 0.12, 0.0, 1.0)
+    weight[lips] *= 0.6
+    linked = adjacent.astype(np.float64) + np.eye(points)
+    for a, b in zip(topology.MOUTH_UPPER, topology.MOUTH_LOWER, strict=True):
+        linked[a, b] = linked[b, a] = 4.0
+    most = int((linked > 0).sum(axis=1).max())
+    index = np.argsort(-linked, axis=1, kind="stable")[:, :most]
+    share = np.take_along_axis(linked, index, axis=1)
+    return Transfer(weight[:, None].astype(np.float32), index, (share / share.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def lid_lines(eye: Eye, openness: float) -> tuple[F32, F32]:
+    """Upper and lower lid, (9, 3) each, relative to the middle of the corners: the persona's own, at `openness` 0 (shut) .. 1."""
+    share = np.float32(openness)
+    upper, lower = eye.shut + (eye.upper - eye.shut) * share, eye.shut + (eye.lower - eye.shut) * share
+    return upper.astype(np.float32), lower.astype(np.float32)
+
+
+def place_lids(mesh: F32, eye: Eye, openness: float, pose: Pose) -> F32:
+    """Move the lids (and, fading, the skin around them) of `mesh` (crop, in place) to the persona's at `openness`; (3,) middle of the corners."""
+    upper, lower = eye.index[:9], eye.index[9:]
+    middle = (mesh[upper[0]] + mesh[upper[-1]]) / 2
+    target = np.concatenate(lid_lines(eye, openness)) @ (pose.scale * pose.rotation.T).astype(np.float32) + middle
+    moved = (target - mesh[list(eye.index)]).astype(np.float32)
+    mesh += eye.spread @ moved
+    mesh[list(upper)] = target[:9]
+    mesh[list(lower)] = target[9:]
+    return middle
+
+
+def mesh_openness(mesh: F32) -> F64:
+    """(2,) lid opening read off a mesh, for trackers that do not say: height over width, 0.3 counts as wide open."""
+    out = np.empty(2)
+    for k, (upper, lower) in enumerate(((topology.RIGHT_UPPER, topology.RIGHT_LOWER), (topology.LEFT_UPPER, topology.LEFT_LOWER))):
+        tall = np.linalg.norm(mesh[list(upper[3:6]), :2] - mesh[list(lower[3:6]), :2], axis=1).mean()
+        wide = np.linalg.norm(mesh[upper[0]] - mesh[upper[-1]])
+        out[k] = np.clip((tall / max(float(wide), 1e-3) - 0.06) / 0.24, 0.0, 1.2)
+    return out

@@ -1,0 +1,246 @@
+"""A persona made ready to be drawn: textures in several sizes, its own light, its eyes and what is in its mouth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from livecam.errors import PersonaError
+from livecam.swap import _mesh_light as light
+from livecam.swap import _mesh_shape as shape
+from livecam.swap import _mesh_triangles as topology
+from livecam.swap._mesh_raster import U64, shrink, to_lanes
+from livecam.types import F32, F64, MESH_POINTS, MESH_POINTS_WITH_IRIS, U8, Persona
+
+LEVELS = (1.0, 1.414, 2.0, 2.83, 4.0, 5.66)
+"""How much smaller each kept texture is; the one nearest to a texel per crop pixel is drawn."""
+FADE_SHARE = 0.085
+"""Width of the mask's fade inside the outline, as share of the face's width: a tenth at most, or eyes and brows of the wearer would be in it."""
+BALL_PER_IRIS = 2.05
+"""Radius of a human eyeball over that of its iris (12.0 and 5.9 mm), for persona files that do not say."""
+SPRITES = ("tongue", "teeth_lower", "teeth_upper")
+"""Of the mouth's inside, in the order in which they are drawn."""
+SPRITE_SIDE = 160
+UPPER_ANCHOR = (2, 97, 326, 98, 327)
+"""Base of the nose: moves with the skull, as the upper teeth do."""
+LOWER_ANCHOR = (199, 200, 175, 152)
+"""Chin: moves with the jaw, as the lower teeth and the tongue do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """factor: portrait pixels per texel. open_lanes, shut_lanes: (H, W) uint64; the open one's alpha is the mask."""
+
+    factor: float
+    open_lanes: U64
+    shut_lanes: U64
+
+
+@dataclass(frozen=True, slots=True)
+class Eyeball:
+    """lanes of the picture in two sizes (full, half); centre_px and radius_px of the ball on the full one; white: its brightness, 0..255."""
+
+    lanes: tuple[U64, ...]
+    centre_px: float
+    radius_px: float
+    white: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """lanes: (K, SIDE, SIDE) uint64. sizes: (K, 2) float32. corner, step: (K, 3) top-left of each sprite in the persona's frame relative to its
+    anchor, and (K, 2) persona pixels per sprite pixel. upper: (K,) whether it is anchored to the skull.
+    white: brightness of the teeth."""
+
+    lanes: U64
+    sizes: F32
+    corner: F32
+    step: F32
+    upper: NDArray[np.bool_]
+    white: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worn:
+    """Everything of one persona that is worked out once.
+
+    rest: (468, 3) neutral mesh in the persona's frame; open_uv, shut_uv: (468, 2) portrait points; skin: (468, 3) modelled skin colours;
+    seen: (468, 3) the portrait's own blurred colours; weights: (468,) of skin; lid: (468,) 0 where the lids' picture may show, 1 where not.
+    """
+
+    id: str
+    licence: str
+    centre: F32
+    rest: F32
+    open_uv: F32
+    shut_uv: F32
+    textures: tuple[Texture, ...]
+    skin: F64
+    seen: F64
+    weights: F32
+    ring: light.Ring
+    transfer: shape.Transfer
+    lid: F32
+    eyes: tuple[shape.Eye, shape.Eye]
+    balls: tuple[Eyeball, Eyeball]
+    mouth: Mouth | None
+    upright: float
+
+
+def prepare(persona: Persona, triangles: topology.I32) -> Worn:
+    """`persona` made ready. Raises PersonaError when pictures or meshes are missing or have the wrong shape."""
+    for name in ("neutral", "closed_eyes"):
+        _check(persona, name)
+    neutral, shut = persona.meshes["neutral"], persona.meshes["closed_eyes"]
+    centre = neutral[list(shape.RIGID)].mean(axis=0).astype(np.float32)
+    rest = (neutral[:MESH_POINTS] - centre).astype(np.float32)
+    adjacent = topology.neighbours(triangles, MESH_POINTS)
+    normals = vertex_normals(rest, triangles)
+    weights = light.skin_weights(rest, adjacent)
+    picture = persona.images["neutral"]
+    seen = blurred_colours(picture, neutral[:MESH_POINTS], float(np.ptp(rest[:, 0])))
+    skin = light.fit(seen.astype(np.float32), normals, weights).colours(normals)
+    ball_per_iris = _ratio(persona)
+    ids = ((topology.RIGHT_UPPER, topology.RIGHT_LOWER, topology.RIGHT_IRIS), (topology.LEFT_UPPER, topology.LEFT_LOWER, topology.LEFT_IRIS))
+    eyes = [shape.make_eye(rest, shut[:MESH_POINTS] - centre, up, low, neutral[i : i + 5] - centre, ball_per_iris) for up, low, i in ids]
+    gap = np.minimum(*[_lid_share(rest, eye) for eye in eyes])
+    areas = _areas(rest, triangles)
+    return Worn(
+        persona.id, persona.licence, centre, rest, neutral[:MESH_POINTS, :2].astype(np.float32), shut[:MESH_POINTS, :2].astype(np.float32),
+        _textures(picture, persona.images["closed_eyes"], neutral), skin, seen, weights, light.make_ring(rest, adjacent),
+        shape.make_transfer(rest, adjacent), gap.astype(np.float32), (eyes[0], eyes[1]),
+        (_eyeball(persona, "eye_right"), _eyeball(persona, "eye_left")), _mouth(persona, centre), float(np.sign(np.median(areas))),
+    )  # fmt: skip
+
+
+def vertex_normals(mesh: F32, triangles: topology.I32) -> F32:
+    """(N, 3) unit normals, area-weighted, turned to the camera side of a frontal face (z < 0)."""
+    a, b, c = mesh[triangles[:, 0]], mesh[triangles[:, 1]], mesh[triangles[:, 2]]
+    p, q = b - a, c - a
+    face = np.empty_like(p)
+    face[:, 0] = p[:, 1] * q[:, 2] - p[:, 2] * q[:, 1]
+    face[:, 1] = p[:, 2] * q[:, 0] - p[:, 0] * q[:, 2]
+    face[:, 2] = p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]
+    corner = triangles.ravel()
+    spread = np.repeat(face, 3, axis=0)
+    out = np.stack([np.bincount(corner, spread[:, k], mesh.shape[0]) for k in range(3)], axis=1)
+    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
+    return (out if out[:, 2].sum() < 0 else -out).astype(np.float32)
+
+
+def blurred_colours(picture: U8, mesh: F32, face_px: float) -> F64:
+    """(N, 3) colours of `picture` at mesh points, averaged over about a fiftieth of the face's width."""
+    factor = max(face_px / 48.0, 1.0)
+    size = (max(2, round(picture.shape[1] / factor)), max(2, round(picture.shape[0] / factor)))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    ratio = np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]], np.float32)
+    at = ((mesh[:, :2] + 0.5) * ratio - 0.5).astype(np.float32)
+    return cv2.remap(small, at[:, 0], at[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1, 3).astype(np.float64)
+
+
+def _check(persona: Persona, name: str) -> None:
+    mesh, picture = persona.meshes.get(name), persona.images.get(name)
+    if picture is None or picture.ndim != 3 or picture.shape[2] != 3:
+        found = "nothing" if picture is None else str(picture.shape)
+        raise PersonaError(f"persona {persona.id!r}: expected a BGR picture {name!r}, found {found}; the file is to be made again")
+    if mesh is None or mesh.shape != (MESH_POINTS_WITH_IRIS, 3) or not np.isfinite(mesh).all():
+        found = "nothing" if mesh is None else str(mesh.shape)
+        raise PersonaError(f"persona {persona.id!r}: expected a finite mesh (478, 3) for {name!r}, found {found}; the file is to be made again")
+
+
+def _ratio(persona: Persona) -> float:
+    """Radius of the ball over radius of the iris, from the metadata."""
+    try:
+        ratio = float(persona.metadata["eye_ball_radius_px"]) / float(persona.metadata["eye_iris_radius_px"])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return BALL_PER_IRIS
+    return ratio if 1.5 < ratio < 3.0 else BALL_PER_IRIS
+
+
+def _lid_share(rest: F32, eye: shape.Eye) -> F64:
+    """(468,) complement of the lids' share: 0 on the lids, 1 from 0.55 eye widths away."""
+    gap = np.linalg.norm(rest[:, None, :2] - rest[None, list(eye.index), :2], axis=2).min(axis=1)
+    step = np.clip((gap / eye.width - 0.2) / 0.35, 0.0, 1.0)
+    return step * step * (3 - 2 * step)
+
+
+def _areas(mesh: F32, triangles: topology.I32) -> F32:
+    a, b, c = mesh[triangles[:, 0], :2], mesh[triangles[:, 1], :2], mesh[triangles[:, 2], :2]
+    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+
+
+def _textures(picture: U8, shut: U8, mesh: F32) -> tuple[Texture, ...]:
+    outline = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(outline, [np.rint(mesh[list(topology.OVAL), :2]).astype(np.int32)], (255,))
+    inside = cv2.distanceTransform(outline, cv2.DIST_L2, 5) / (FADE_SHARE * float(np.ptp(mesh[:MESH_POINTS, 0])))
+    step = np.clip(inside, 0.0, 1.0)
+    alpha = np.rint(255 * step * step * (3 - 2 * step)).astype(np.uint8)
+    opened, closed = np.dstack([picture, alpha]), np.dstack([shut, alpha])
+    out: list[Texture] = []
+    for factor in LEVELS:
+        if factor == 1.0:
+            a, b = opened, closed
+        else:
+            size = (round(picture.shape[1] / factor), round(picture.shape[0] / factor))
+            a, b = (cast(U8, cv2.resize(p, size, interpolation=cv2.INTER_AREA)) for p in (opened, closed))
+        out.append(Texture(picture.shape[1] / a.shape[1], to_lanes(a), to_lanes(b)))
+    return tuple(out)
+
+
+def _eyeball(persona: Persona, name: str) -> Eyeball:
+    picture = persona.images.get(name)
+    if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
+        raise PersonaError(f"persona {persona.id!r}: expected a BGRA picture {name!r}, found {'nothing' if picture is None else picture.shape}")
+    side = picture.shape[0]
+    radius = float(persona.metadata.get("eye_ball_radius_px", 0.5 * side))
+    solid = picture.copy()
+    solid[..., :3] = _grown(picture)
+    return Eyeball(tuple(to_lanes(shrink(solid, f)) for f in (1.0, 2.0, 4.0)), (side - 1) / 2, radius * 0.97, _white(picture))
+
+
+def _white(picture: U8) -> float:
+    """Brightness that three quarters of the solid pixels of a BGRA picture stay below."""
+    solid = picture[..., :3][picture[..., 3] > 200]
+    return max(float(np.percentile(solid @ light.LUMA, 75)), 40.0) if len(solid) else 200.0
+
+
+def _grown(picture: U8) -> U8:
+    """Colours carried outwards over what is transparent, so that samples past the edge are not black."""
+    colour, alpha = picture[..., :3].astype(np.float32), (picture[..., 3] > 128).astype(np.float32)
+    out = colour * alpha[..., None]
+    for radius in (3, 9, 33, 97):
+        near = cv2.blur(out * alpha[..., None], (radius, radius))
+        count = cv2.blur(alpha, (radius, radius))
+        new = (alpha == 0) & (count > 1e-4)
+        out[new] = near[new] / count[new][:, None]
+        alpha[new] = 1.0
+    return np.rint(np.clip(out, 0, 255)).astype(np.uint8)
+
+
+def _mouth(persona: Persona, centre: F32) -> Mouth | None:
+    mesh = persona.meshes.get("open_mouth")
+    if mesh is None or any(persona.images.get(n) is None or f"{n}_xywh_px" not in persona.metadata for n in SPRITES):
+        return None
+    lanes = np.zeros((len(SPRITES), SPRITE_SIDE, SPRITE_SIDE), np.uint64)
+    sizes, corners, steps, uppers = [], [], [], []
+    depth = float(mesh[list(topology.MOUTH_UPPER[3:8]), 2].mean() + 0.02 * np.ptp(mesh[:MESH_POINTS, 0]))
+    for n, name in enumerate(SPRITES):
+        picture = persona.images[name]
+        small = shrink(picture, max(1.0, max(picture.shape[:2]) / SPRITE_SIDE))
+        height, width = small.shape[:2]
+        solid = np.dstack([_grown(small), small[..., 3]])
+        lanes[n, :height, :width] = to_lanes(solid)
+        x, y, w, h = json.loads(persona.metadata[f"{name}_xywh_px"])
+        upper = name == "teeth_upper"
+        anchor = mesh[list(UPPER_ANCHOR if upper else LOWER_ANCHOR)].mean(axis=0)
+        sizes.append((width, height))
+        corners.append(np.array([x, y, depth]) - anchor)
+        steps.append((w / width, h / height))
+        uppers.append(upper)
+    white = _white(persona.images["teeth_upper"])
+    return Mouth(lanes, *(np.array(v, np.float32) for v in (sizes, corners, steps)), np.array(uppers), white)

@@ -1,0 +1,299 @@
+"""Swapper `mesh`: a persona's portrait on the wearer's mesh, triangle by triangle; needs no training and no model file.
+
+Per frame: pose and shape (_mesh_shape), the scene's light (_mesh_light), then the drawing (_mesh_raster): face, eyes, inside of the mouth.
+The mask covers the whole face oval, eyes and mouth included, and fades only along the outline: what is inside is the persona's on every frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from livecam.config import SwapConfig
+from livecam.errors import StageError
+from livecam.store import Store
+from livecam.swap import _mesh_light as light
+from livecam.swap import _mesh_raster as raster
+from livecam.swap import _mesh_shape as shape
+from livecam.swap import _mesh_triangles as topology
+from livecam.swap._mesh_worn import LOWER_ANCHOR, UPPER_ANCHOR, Eyeball, Mouth, Worn, blurred_colours, prepare, vertex_normals
+from livecam.types import F32, F64, MESH_POINTS, MESH_POINTS_WITH_IRIS, U8, Alignment, CropSpec, Face, Persona, Swapped
+
+CROP_PX = 256
+MOST_FACES = 8
+"""Tracks whose state is kept; the one unseen longest goes first."""
+LINE_POINTS = 33
+"""Samples along a lid or lip line."""
+LINE = np.linspace(0.0, 1.0, LINE_POINTS)
+SKIN_CHROMA = np.array([-0.22, -0.05, 0.16])
+"""Log ratio of B, G, R to brightness of skin under white light, on the average of tones."""
+GAZE_LIMIT = 0.72
+"""Largest offset of the iris in eyeball radii (46 degrees)."""
+GAZE_SMOOTH = 0.6
+"""Share of a new frame's gaze: eyes jump, so hardly any smoothing."""
+GAZE_REST = 0.004
+"""How fast the wearer's own resting height of the iris is learnt."""
+OFFSET_EVERY = 4
+"""Frames between two updates of the shape that is added: it follows a slow mean."""
+NEARER = 0.7
+"""What is this many eyeball radii nearer than the lids' corners hides the eye: lids bulge less, the nose more."""
+BLINK_HOLD = 0.3
+"""Below this lid opening the tracked iris says nothing; gaze is held."""
+
+
+def open(config: SwapConfig, store: Store, threads: int = 1) -> MeshSwapper:
+    """The swapper; `store` and `threads` are not needed (no model file, one thread)."""
+    del store, threads
+    return MeshSwapper(config)
+
+
+@dataclass(slots=True)
+class _Track:
+    """State of one followed face."""
+
+    wearer: shape.Wearer = field(default_factory=shape.Wearer)
+    scene: light.Scene = field(default_factory=light.Scene)
+
+
+class MeshSwapper:
+    """See the module. Keeps, per track, the wearer's mean shape, gaze and light; a new persona starts them afresh."""
+
+    any_size = True
+    """Draws at whatever size the crop has; 128 to 384 px make sense."""
+    matches_colour = True
+    """Light and skin tone are already the scene's; a colour match after it changes little."""
+
+    def __init__(self, config: SwapConfig) -> None:
+        self._config = config
+        self._triangles = topology.face_triangles()
+        self._worn: Worn | None = None
+        self._tracks: dict[int, _Track] = {}
+        self._depths: dict[int, F32] = {}
+
+    @property
+    def crop(self) -> CropSpec:
+        """256 px; the pipeline may choose another size (any_size)."""
+        return CropSpec(CROP_PX)
+
+    @property
+    def licence(self) -> str:
+        """Licence of the persona's portraits."""
+        return self._worn.licence if self._worn is not None else "no weights; portraits as their persona files say"
+
+    def wear(self, persona: Persona) -> None:
+        """Make `persona` the identity from the next `swap` on (about 0.1 s). Raises PersonaError; then the one before stays."""
+        self._worn = prepare(persona, self._triangles)
+        self._tracks.clear()
+
+    def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
+        """Draw the persona on `face` (needs its 478-point mesh). Raises StageError without persona or mesh, or when the mesh is not finite."""
+        worn = self._worn
+        if worn is None:
+            raise StageError("expected a persona to wear, none was chosen; call wear() first")
+        size = alignment.size_px
+        if crop.shape != (size, size, 3):
+            raise StageError(f"expected a crop ({size}, {size}, 3), got {crop.shape}")
+        mesh = _to_crop(face, alignment)
+        track = self._track(face.track_id)
+        return self._draw(worn, track, crop, mesh, face)
+
+    def _track(self, track_id: int) -> _Track:
+        track = self._tracks.pop(track_id, None) or _Track()
+        self._tracks[track_id] = track
+        while len(self._tracks) > MOST_FACES:
+            del self._tracks[next(iter(self._tracks))]
+        return track
+
+    def _draw(self, worn: Worn, track: _Track, crop: U8, seen: F32, face: Face) -> Swapped:
+        points = seen[:MESH_POINTS]
+        pose = shape.fit_pose(worn.rest, points)
+        raw = shape.mesh_openness(points) if face.eye_open is None else face.eye_open.astype(np.float64)
+        openness = track.wearer.openness(raw)
+        gaze = _gaze(worn, track.wearer, seen, pose, openness)
+        mesh, middles = _shaped(worn, track.wearer, points, pose, openness)
+        gains = self._light(worn, track, crop, points, pose)
+        out, mask = crop.copy(), np.zeros(crop.shape[:2], np.uint8)
+        depth = self._face(worn, out, mask, mesh, gains, openness, pose)
+        white = _whiteness(gains, worn)
+        _eyes(worn, out, depth, mesh, middles, pose, openness, gaze, white)
+        if worn.mouth is not None:
+            _mouth(worn.mouth, out, mesh, pose, white)
+        return Swapped(out, mask)
+
+    def _light(self, worn: Worn, track: _Track, crop: U8, points: F32, pose: shape.Pose) -> F64:
+        size = crop.shape[0]
+        width = float(np.ptp(worn.rest[:, 0])) * pose.scale
+        colours = blurred_colours(crop, points, width)
+        normals = vertex_normals(points, self._triangles)
+        inside = ((points[:, :2] >= 0) & (points[:, :2] < size)).all(axis=1)
+        facing = np.clip(-normals[:, 2] * 2.0, 0.0, 1.0)
+        seen = light.fit(colours.astype(np.float32), normals, (worn.weights * inside * facing).astype(np.float32))
+        keep = self._config.tone == "wearer"
+        gains = track.scene.gains(seen, normals, worn.skin, keep)
+        if keep:
+            ring = worn.ring.index
+            valid = (inside & (facing > 0.3))[ring].astype(np.float32)
+            gains *= track.scene.seam_gains(worn.ring, colours[ring].astype(np.float32), worn.seen[ring] * gains[ring], valid)
+        return gains
+
+    def _face(self, worn: Worn, out: U8, mask: U8, mesh: F32, gains: F64, openness: F64, pose: shape.Pose) -> F32:
+        texture = min(worn.textures, key=lambda t: abs(math.log(t.factor * pose.scale * 1.1)))
+        vertex = np.zeros((MESH_POINTS, raster.WIDE), np.float32)
+        vertex[:, 0:2] = (worn.open_uv + 0.5) / texture.factor - 0.5
+        vertex[:, 2:4] = (worn.shut_uv + 0.5) / texture.factor - 0.5
+        bright = gains @ light.LUMA
+        vertex[:, 5:8] = worn.skin
+        vertex[:, 8:11] = worn.skin * gains
+        vertex[:, 11] = (1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.25, 0.6)) / bright
+        vertex[:, 12] = 1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.4, 0.9)
+        vertex[:, 13] = np.clip(1.0 - 0.2 * (bright - 1.0), 0.75, 1.0)
+        right = worn.rest[:, 0] < 0
+        shut = np.clip((0.7 - np.where(right, openness[0], openness[1])) / 0.6, 0.0, 1.0)
+        vertex[:, 4] = (1.0 - worn.lid) * shut
+        depth = self._depths.setdefault(out.shape[0], np.empty(mask.shape, np.float32))
+        depth.fill(np.float32(1e9))
+        raster.draw_triangles(out, mask, depth, mesh, self._triangles, texture.open_lanes, texture.shut_lanes, vertex, np.float32(worn.upright))
+        return depth
+
+
+def warm_up() -> None:
+    """Compile (or load from the disk) the kernels; the first time takes some seconds."""
+    out, mask, depth = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), np.full((8, 8), 1e9, np.float32)
+    lanes = np.zeros((4, 4), np.uint64)
+    points = np.array([[1, 1, 0], [6, 1, 0], [1, 6, 0]], np.float32)
+    raster.draw_triangles(
+        out, mask, depth, points, np.array([[0, 1, 2]], np.int32), lanes, lanes, np.ones((3, raster.WIDE), np.float32), np.float32(1.0)
+    )
+    frame, curves = np.array([1, 4, 1, 0, 5], np.float32), np.stack([np.full(LINE_POINTS, -2), np.full(LINE_POINTS, 2)]).astype(np.float32)
+    three = np.ones(3, np.float32)
+    raster.draw_eye(out, depth, frame, curves, three * 4, np.eye(3, dtype=np.float32), lanes, three, np.ones(11, np.float32))
+    raster.draw_mouth(out, frame, curves, lanes[None], np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32), np.ones(6, np.float32))
+
+
+def _to_crop(face: Face, alignment: Alignment) -> F32:
+    """(478, 3) float32 the face's mesh in the crop."""
+    if face.mesh_px is None or face.mesh_px.shape[0] < MESH_POINTS_WITH_IRIS:
+        found = "none" if face.mesh_px is None else str(face.mesh_px.shape)
+        raise StageError(f"the mesh swapper expects a tracker with a mesh (478, 3), got {found}; use --track mediapipe")
+    matrix = alignment.matrix
+    out = np.empty((MESH_POINTS_WITH_IRIS, 3), np.float32)
+    out[:, :2] = face.mesh_px[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    out[:, 2] = face.mesh_px[:, 2] * math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    if not np.isfinite(out).all() or float(np.ptp(out[:, 0])) < 4.0 or float(np.abs(out).max()) > 1e5:
+        raise StageError("expected a finite mesh at least 4 px wide in the crop; the face is to be found again")
+    return out
+
+
+def _gaze(worn: Worn, wearer: shape.Wearer, seen: F32, pose: shape.Pose, openness: F64) -> F64:
+    """(2,) offset of the iris from looking straight ahead, x and y in eyeball radii, in the head's frame; both eyes alike."""
+    offsets, weight = np.zeros(2), 0.0
+    for eye, centre, opened in zip(worn.eyes, (topology.RIGHT_IRIS, topology.LEFT_IRIS), openness, strict=True):
+        corners = seen[[eye.index[0], eye.index[8]]]
+        rel = pose.undo(np.stack([seen[centre], corners[0], corners[1]]))
+        wide = max(float(np.linalg.norm(rel[1] - rel[2])), 1e-3)
+        offset = (rel[0] - (rel[1] + rel[2]) / 2)[:2] * (eye.width / wide) - eye.iris[:2]
+        share = max(float(opened) - BLINK_HOLD, 0.0)
+        offsets += share * offset / eye.ball
+        weight += share
+    if weight > 0.05:
+        offset = offsets / weight
+        wearer.gaze_rest[1] += max(GAZE_REST, 1.0 / (wearer.frames + 1.0)) * (offset[1] - wearer.gaze_rest[1])
+        wearer.gaze += GAZE_SMOOTH * (offset - wearer.gaze_rest - wearer.gaze)
+    length = float(np.linalg.norm(wearer.gaze))
+    return wearer.gaze * min(1.0, GAZE_LIMIT / max(length, 1e-6))
+
+
+def _shaped(worn: Worn, wearer: shape.Wearer, points: F32, pose: shape.Pose, openness: F64) -> tuple[F32, list[F32]]:
+    """The mesh to draw on: the wearer's, with part of the persona's own shape and its lids; and the middles of the eyes' corners."""
+    local = pose.undo(points)
+    jaw = float(np.linalg.norm(local[13] - local[14])) / float(np.ptp(worn.rest[:, 0]))
+    mean = wearer.learn(local, float(pose.rotation[2, 2]), jaw)
+    added = wearer.offset
+    if added is None or wearer.frames % OFFSET_EVERY == 0:
+        newest = worn.transfer.apply(worn.rest - mean)
+        added = newest if added is None else added + np.float32(0.5) * (newest - added)
+        wearer.offset = added
+    mesh = (points + added @ (pose.scale * pose.rotation.T)).astype(np.float32)
+    wearer.close_lips(mesh, pose, float(np.ptp(worn.rest[:, 0])))
+    middles = [shape.place_lids(mesh, eye, float(o), pose) for eye, o in zip(worn.eyes, openness, strict=True)]
+    return mesh, middles
+
+
+def _whiteness(gains: F64, worn: Worn) -> F64:
+    """(3,) B, G, R of what is white in this light (eyes, teeth): from the drawn skin, whose own tone says little about it.
+
+    Whites are near as bright as fair skin and up to 1.7 times as bright as dark skin; of the light's colour they take a part."""
+    drawn = np.exp((np.log(gains * worn.skin) * worn.weights[:, None]).sum(axis=0) / worn.weights.sum())
+    skin = float(drawn @ light.LUMA)
+    bright = min(0.5 * skin + 72.0, 1.7 * skin)
+    tint = np.exp(0.4 * np.clip(np.log(drawn / skin) - SKIN_CHROMA, -0.5, 0.5))
+    return bright * tint
+
+
+def _line(points: F32, frame: F32) -> F32:
+    """(LINE_POINTS,) heights of a line over the axis of `frame`."""
+    d = points[:, :2] - frame[:2]
+    u = (d[:, 0] * frame[2] + d[:, 1] * frame[3]) / frame[4]
+    v = d[:, 1] * frame[2] - d[:, 0] * frame[3]
+    return np.interp(LINE, np.maximum.accumulate(u), v).astype(np.float32)
+
+
+def _opening(mesh: F32, upper: tuple[int, ...], lower: tuple[int, ...]) -> tuple[F32, F32] | None:
+    """Frame and curves of an opening (see raster.draw_eye); None when it is seen so much from the side that nothing shows."""
+    a, b = mesh[upper[0]], mesh[upper[-1]]
+    along = b[:2] - a[:2]
+    length = float(np.linalg.norm(along))
+    if length < 2.0 or length < 0.3 * float(np.linalg.norm(b - a)) or along[0] < 0.2 * length:
+        return None
+    frame = np.array([a[0], a[1], along[0] / length, along[1] / length, length], np.float32)
+    return frame, np.stack([_line(mesh[list(upper)], frame), _line(mesh[list(lower)], frame)])
+
+
+def _eyes(worn: Worn, out: U8, depth: F32, mesh: F32, middles: list[F32], pose: shape.Pose, openness: F64, gaze: F64, white: F64) -> None:
+    straight = math.sqrt(max(1.0 - float(gaze @ gaze), 0.1))
+    ahead = np.array([gaze[0], gaze[1], -straight])
+    side = np.array([straight, 0.0, gaze[0]]) / math.hypot(straight, gaze[0])
+    down = np.cross(ahead, side)
+    head_to_picture = np.stack([side, -down if down[1] < 0 else down, -ahead])
+    turn = (head_to_picture @ pose.rotation.T).astype(np.float32)
+    for eye, ball, middle, opened in zip(worn.eyes, worn.balls, middles, openness, strict=True):
+        opening = _opening(mesh, eye.index[:9], eye.index[9:])
+        if opening is None or opened < 0.06:
+            continue
+        radius = eye.ball * pose.scale
+        centre = middle + pose.scale * (pose.rotation @ (eye.iris + np.array([0.0, 0.0, 0.55 * eye.ball], np.float32)))
+        centre = centre - 0.55 * radius * np.array([0.0, 0.0, 1.0])
+        ends = mesh[[eye.index[0], eye.index[8]], 2] - NEARER * radius
+        _eye(out, depth, opening, ends, ball, (float(centre[0]), float(centre[1]), radius), turn, white / ball.white, float(opened))
+
+
+def _eye(
+    out: U8, depth: F32, opening: tuple[F32, F32], ends: F32, ball: Eyeball, place: tuple[float, float, float], turn: F32, lit: F64, opened: float
+) -> None:
+    frame, curves = opening
+    level = min(2, max(0, round(math.log2(max(ball.radius_px / place[2], 1.0)))))
+    shrunk = 2.0**level
+    picture = np.array([(ball.centre_px + 0.5) / shrunk - 0.5, (ball.centre_px + 0.5) / shrunk - 0.5, ball.radius_px / shrunk], np.float32)
+    soft = 0.035 * float(frame[4])
+    look = np.array([*lit, soft, 0.45, 0.5, -0.12, -0.2, 0.55 * min(1.0, opened), *ends], np.float32)
+    raster.draw_eye(out, depth, frame, curves, np.array(place, np.float32), turn, ball.lanes[level], picture, look)
+
+
+def _mouth(mouth: Mouth, out: U8, mesh: F32, pose: shape.Pose, white: F64) -> None:
+    opening = _opening(mesh, topology.MOUTH_UPPER, topology.MOUTH_LOWER)
+    if opening is None:
+        return
+    frame, curves = opening
+    linear = pose.scale * pose.rotation
+    maps = np.empty((len(mouth.sizes), 2, 3), np.float32)
+    for n in range(len(mouth.sizes)):
+        anchor = mesh[list(UPPER_ANCHOR if mouth.upper[n] else LOWER_ANCHOR)].mean(axis=0)
+        forward = linear[:2, :2] * mouth.step[n]
+        origin = anchor[:2] + linear[:2] @ mouth.corner[n]
+        inverse = np.linalg.inv(forward)
+        maps[n, :, :2] = inverse
+        maps[n, :, 2] = -inverse @ origin
+    look = np.array([*(0.95 * white / mouth.white), 0.02 * float(frame[4]), 0.35, 1.0], np.float32)
+    raster.draw_mouth(out, frame, curves, mouth.lanes, maps, mouth.sizes, look)
