@@ -153,7 +153,7 @@ class Store:
         try:
             found_bytes = path.stat().st_size
             found = sha256_of(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Checked(card, path, "missing")
         except OSError as error:
             raise ModelFileError(f"model file {path} cannot be read: {error}") from error
