@@ -51,8 +51,7 @@ def open(spec: str, config: CaptureConfig) -> Stream:
 
 def shown(address: SplitResult) -> str:
     """The address without user name, password and query, fit for messages."""
-    host = address.hostname or ""
-    return f"{address.scheme}://{host}{f':{address.port}' if address.port else ''}{address.path}"
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
 
 
 def _check_answers(address: SplitResult, what: str) -> None:

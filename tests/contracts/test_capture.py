@@ -22,7 +22,13 @@ from livecam.types import DeviceInfo, Frame
 MEMBERS = ("video", "picture", "demo", "network", "opencv", "stamped")
 """Every member; file twice, for its two kinds."""
 KIND = {"video": "file", "picture": "file"}
-ABSENT = {"file": "nothing/here.mp4", "demo": "demo:nothing/here", "network": "http://127.0.0.1:9/x.mjpg", "opencv": "/dev/video997", "stamped": "stamped:nothing/here.mp4"}
+ABSENT = {
+    "file": "nothing/here.mp4",
+    "demo": "demo:nothing/here",
+    "network": "http://127.0.0.1:9/x.mjpg",
+    "opencv": "/dev/video997",
+    "stamped": "stamped:nothing/here.mp4",
+}
 CONFIG = CaptureConfig(realtime=False)
 
 
@@ -49,7 +55,12 @@ def member(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[str, 
             pytest.skip("no camera on this machine; tests/devices runs this kind on the kernel's virtual cameras")
         yield name, there[0].spec
         return
-    specs = {"video": folder / "clip.mp4", "picture": folder / "still.png", "demo": f"demo:{folder / 'presenter'}", "stamped": f"stamped:demo:{folder / 'presenter'}"}
+    specs = {
+        "video": folder / "clip.mp4",
+        "picture": folder / "still.png",
+        "demo": f"demo:{folder / 'presenter'}",
+        "stamped": f"stamped:demo:{folder / 'presenter'}",
+    }
     yield KIND.get(name, name), str(specs[name])
 
 
