@@ -1,0 +1,66 @@
+"""Gaze and lid opening from a mesh with irises.
+
+Convention:
+    The head's frame is right-handed in the image's axes: x image-right, y down, z away from the camera, when the head looks straight into it.
+    Gaze angles are relative to the head: yaw positive to image-right, pitch positive down; image-left eye first.
+Model: an eyeball whose centre lies behind the middle of the eye's corners; the iris lies on it.  Under weak perspective the iris' offset from the
+projected centre gives the direction in the camera's frame, the head's turn takes it to the head's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from livecam.track import _topology as topology
+from livecam.types import F32, F64
+
+EYEBALL_DEPTH = 0.12
+"""Distance of the eyeball's centre behind the middle of the corners, in widths of the eye (about 3 of 27 mm)."""
+IRIS_DISTANCE = 0.40
+"""Distance of the iris from the eyeball's centre, in widths of the eye (about 11 of 27 mm)."""
+REST_PITCH = 0.05
+"""The iris of an eye that looks ahead lies so much above the line of the corners, in widths of the eye."""
+SHUT_RATIO = 0.07
+WIDE_RATIO = 0.33
+"""Mean distance of the lids over the width of the eye, shut and wide open."""
+
+
+def head_axes(mesh: F64) -> F64:
+    """(3, 3) unit columns x, y, z of the head's frame in camera axes, from eye corners, nose bridge and base."""
+    right = mesh[topology.LEFT_EYE_CORNERS[1]] - mesh[topology.RIGHT_EYE_CORNERS[0]]
+    down = mesh[list(CHEEKS_LOW)].mean(axis=0) - mesh[list(FOREHEAD)].mean(axis=0)
+    x = right / max(float(np.linalg.norm(right)), 1e-9)
+    z = np.cross(x, down)
+    z = z / max(float(np.linalg.norm(z)), 1e-9)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+FOREHEAD = (10, 109, 338)
+CHEEKS_LOW = (205, 425)
+"""Points of one plane, roughly that of the face, on which the head's vertical is measured; the jaw moves none of them."""
+
+
+def gaze_deg(mesh: F64) -> F32:
+    """(2, 2) yaw, pitch of the image-left and the image-right eye. mesh: (478, 3)."""
+    axes = head_axes(mesh)
+    out = np.zeros((2, 2), dtype=np.float32)
+    for row, (corners, iris) in enumerate(((topology.RIGHT_EYE_CORNERS, topology.RIGHT_IRIS), (topology.LEFT_EYE_CORNERS, topology.LEFT_IRIS))):
+        ends = mesh[list(corners)]
+        width = max(float(np.linalg.norm(ends[1] - ends[0])), 1e-6)
+        centre = ends.mean(axis=0) + axes @ np.array([0.0, -REST_PITCH, EYEBALL_DEPTH]) * width
+        offset = (mesh[iris.start, :2] - centre[:2]) / (IRIS_DISTANCE * width)
+        length = float(np.hypot(offset[0], offset[1]))
+        offset = offset * (min(length, 0.95) / max(length, 1e-9))
+        ahead = axes.T @ np.array([offset[0], offset[1], -np.sqrt(1.0 - float(offset @ offset))])
+        out[row] = np.degrees([np.arctan2(ahead[0], -ahead[2]), np.arctan2(ahead[1], np.hypot(ahead[0], ahead[2]))])
+    return out
+
+
+def eye_open(mesh: F64) -> F32:
+    """(2,) lid opening of the image-left and the image-right eye: 0 shut, about 1 wide open. mesh: (>= 468, 3)."""
+    out = np.zeros(2, dtype=np.float32)
+    for row, (corners, lids) in enumerate(((topology.RIGHT_EYE_CORNERS, topology.RIGHT_LIDS), (topology.LEFT_EYE_CORNERS, topology.LEFT_LIDS))):
+        width = max(float(np.linalg.norm(mesh[corners[1]] - mesh[corners[0]])), 1e-6)
+        gap = np.mean([float(np.linalg.norm(mesh[low, :2] - mesh[up, :2])) for up, low in lids])
+        out[row] = max((gap / width - SHUT_RATIO) / (WIDE_RATIO - SHUT_RATIO), 0.0)
+    return out

@@ -1,0 +1,206 @@
+"""What a landmark network says of one face, and the two networks of MediaPipe (face_landmark, iris_landmark; weights Apache-2.0).
+
+Convention:
+    Points are (x, y, z) in frame pixels, pixel-centre units; z in the same scale, smaller is nearer to the camera.
+    face_landmark takes (1, 192, 192, 3) float32 RGB 0..1 and gives 468 x (x, y, z) in pixel-centre units of its crop (found by mirroring: the mean of
+    160 faces and of their mirror images agrees to 0.03 px so, and is 0.5 px apart if edge units are assumed), and the logit of "this is a face".
+    iris_landmark takes (1, 64, 64, 3), the same, the subject's *right* eye (the left one in a mirror), and gives 71 points of the eye region and 5 of
+    the iris, in the same units.  Kartynnik et al. 2019; Ablavatski et al. 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from livecam import geometry, runtimes
+from livecam.errors import ModelShapeError
+from livecam.runtimes import Runtime
+from livecam.store import Store
+from livecam.track import _region
+from livecam.track import _topology as topology
+from livecam.track._region import Region
+from livecam.types import F32, F64, MESH_POINTS, MESH_POINTS_WITH_IRIS, U8, Detection
+
+MESH_SIDE_PX = 192
+IRIS_SIDE_PX = 64
+MESH_MARGIN = 1.5
+"""Side of the region over the mesh's longer extent (MediaPipe's own)."""
+DETECTION_MARGIN = 1.6
+"""The same over a detector's box, which leaves out the chin's edge and the forehead."""
+IRIS_MARGIN = 2.3
+"""Side of an eye's region over the distance of its corners (MediaPipe's own)."""
+PUPIL_REST = 0.57
+"""Where between inner (0) and outer (1) corner detectors put the eye: mean over 160 faces against YuNet's points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """points_px: (N, 3) float64. five_px: (5, 2) float64, ArcFace order. score: 0..1. region: where the network should look next."""
+
+    points_px: F64
+    five_px: F64
+    score: float
+    region: Region
+
+    def ok(self) -> bool:
+        """Whether every number is finite and the face has an extent."""
+        return bool(np.isfinite(self.points_px).all() and np.isfinite(self.five_px).all()) and math.isfinite(self.score) and self.region.ok()
+
+
+class Landmarker(Protocol):
+    """Finds the landmarks of one face. Called from one thread."""
+
+    def seed(self, detection: Detection) -> Region:
+        """Where to look for the face that a detector found."""
+        ...
+
+    def find(self, image: U8, region: Region, track_id: int) -> Landmarks:
+        """The landmarks of the face in `region`. `track_id` tells whose they are, for what is kept between frames; -1 keeps nothing."""
+        ...
+
+    def forget(self, track_id: int) -> None:
+        """This track has ended or starts anew."""
+        ...
+
+
+class FaceMesh:
+    """face_landmark: 468 points and a score from a 192-px crop."""
+
+    def __init__(self, store: Store, threads: int) -> None:
+        self._network = runtimes.load("openvino", store.path("face_landmark"), threads, store.compiled_dir)
+        self._input = self._network.inputs[0].name
+        sizes = {math.prod(spec.shape): spec.name for spec in self._network.outputs}
+        if self._network.inputs[0].shape != (1, MESH_SIDE_PX, MESH_SIDE_PX, 3) or sizes.keys() != {3 * MESH_POINTS, 1}:
+            raise ModelShapeError(
+                f"face_landmark: expected input (1, {MESH_SIDE_PX}, {MESH_SIDE_PX}, 3) and outputs of {3 * MESH_POINTS} and 1 numbers, "
+                f"found {self._network.inputs[0].shape} and {sorted(sizes)}; fetch the model anew"
+            )
+        self._points, self._score = sizes[3 * MESH_POINTS], sizes[1]
+
+    def run(self, image: U8, region: Region) -> tuple[F64, float]:
+        """(468, 3) float64 points in frame pixels and the score 0..1."""
+        crop = _region.crop_rgb(image, region, MESH_SIDE_PX)
+        out = self._network.run({self._input: crop[None]})
+        points = out[self._points].reshape(MESH_POINTS, 3).astype(np.float64)
+        score = 1.0 / (1.0 + math.exp(-min(max(float(out[self._score].reshape(-1)[0]), -50.0), 50.0)))
+        return to_frame(points, region, MESH_SIDE_PX), score
+
+
+class Iris:
+    """iris_landmark: eye contour and iris of one eye from a 64-px crop."""
+
+    def __init__(self, store: Store, threads: int) -> None:
+        self._network: Runtime = runtimes.load("openvino", store.path("iris_landmark"), threads, store.compiled_dir)
+        self._input = self._network.inputs[0].name
+        sizes = {math.prod(spec.shape): spec.name for spec in self._network.outputs}
+        if self._network.inputs[0].shape != (1, IRIS_SIDE_PX, IRIS_SIDE_PX, 3) or sizes.keys() != {213, 15}:
+            raise ModelShapeError(
+                f"iris_landmark: expected input (1, {IRIS_SIDE_PX}, {IRIS_SIDE_PX}, 3) and outputs of 213 and 15 numbers, "
+                f"found {self._network.inputs[0].shape} and {sorted(sizes)}; fetch the model anew"
+            )
+        self._eye, self._iris = sizes[213], sizes[15]
+
+    def run(self, image: U8, mesh: F64, left: bool) -> tuple[F64, F64]:
+        """(71, 2) eye region and (5, 2) iris in frame pixels of the subject's `left` or right eye. mesh: (>= 468, 3), where to look."""
+        corners = mesh[list(topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS), :2]
+        region = _region.around(corners, corners[1] - corners[0], IRIS_MARGIN)
+        crop = _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left)
+        out = self._network.run({self._input: crop[None]})
+        both = np.concatenate([out[self._eye].reshape(71, 3), out[self._iris].reshape(5, 3)])[:, :2].astype(np.float64)
+        placed = to_frame(both, region, IRIS_SIDE_PX, mirrored=left)
+        return placed[:71], placed[71:]
+
+
+class MediaPipeLandmarker:
+    """The mesh of 468 points, its eye regions and irises refined. One eye is refined in each frame, in turn: between its turns an eye keeps the
+    correction that the iris network gave to the mesh, in the frame of its corners, and takes over the other eye's blink."""
+
+    def __init__(self, store: Store, threads: int) -> None:
+        self._mesh = FaceMesh(store, threads)
+        self._iris = Iris(store, threads)
+        self._corrections: dict[int, dict[bool, F64]] = {}
+        self._next_left: dict[int, bool] = {}
+
+    def seed(self, detection: Detection) -> Region:
+        """Around the detector's box, turned by its eyes; upright when it has no points."""
+        x0, y0, x1, y1 = detection.box_px.astype(np.float64).tolist()
+        box = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        upright = _region.around(box, (1.0, 0.0), DETECTION_MARGIN)
+        if detection.five_px is None:
+            return upright
+        axis = (detection.five_px[1] - detection.five_px[0]).astype(np.float64)
+        turn = math.degrees(math.atan2(axis[1], axis[0]))
+        return Region(upright.centre_x_px, upright.centre_y_px, upright.side_px, turn)
+
+    def find(self, image: U8, region: Region, track_id: int) -> Landmarks:
+        """(478, 3) points; see Landmarker."""
+        points, score = self._mesh.run(image, region)
+        mesh = np.empty((MESH_POINTS_WITH_IRIS, 3))
+        mesh[:MESH_POINTS] = points
+        mesh[MESH_POINTS:] = points[topology.RIGHT_EYE_CORNERS[0]]
+        look_next = region
+        if np.isfinite(points).all() and math.isfinite(score):
+            corners = points[[topology.RIGHT_EYE_CORNERS[0], topology.LEFT_EYE_CORNERS[1]], :2]
+            wanted = _region.around(points[:, :2], corners[1] - corners[0], MESH_MARGIN)
+            look_next = region if region.near(wanted) else wanted
+            self._refine(image, mesh, track_id)
+        return Landmarks(mesh, five_points(mesh), score, look_next)
+
+    def forget(self, track_id: int) -> None:
+        """Drop what was kept of a track's eyes."""
+        self._corrections.pop(track_id, None)
+        self._next_left.pop(track_id, None)
+
+    def _refine(self, image: U8, mesh: F64, track_id: int) -> None:
+        """Eye regions and irises of `mesh` in place."""
+        kept = self._corrections.get(track_id, {})
+        turn = self._next_left.get(track_id, False)
+        coarse = mesh[:MESH_POINTS].copy()
+        for left in (False, True):
+            frame = eye_frame(coarse, left)
+            region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
+            if left == turn or left not in kept:
+                eye, iris = self._iris.run(image, coarse, left)
+                base = np.concatenate([coarse[region, :2], np.repeat(coarse[region[: topology.EYE_CONTOUR], :2].mean(axis=0)[None], 5, axis=0)])
+                kept[left] = (np.concatenate([eye, iris]) - base) @ frame[:, :2].T
+            _place(mesh, coarse, left, kept[left] @ np.linalg.inv(frame[:, :2]).T)
+        if track_id >= 0:
+            self._corrections[track_id] = kept
+            self._next_left[track_id] = not turn
+
+
+def to_frame(points: F64, region: Region, size_px: int, mirrored: bool = False) -> F64:
+    """(N, 2 or 3) from pixels of a crop to frame pixels; z is scaled alike."""
+    return geometry.apply(geometry.invert(region.matrix(size_px, mirrored)), points)
+
+
+def eye_frame(points: F64, left: bool) -> F64:
+    """(2, 3): frame pixels -> the eye's own units, corners at (-0.5, 0) and (0.5, 0), image-left one first."""
+    corners = points[list(topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS), :2]
+    return geometry.umeyama(corners, np.array([[-0.5, 0.0], [0.5, 0.0]]))
+
+
+def five_points(mesh: F64) -> F64:
+    """(5, 2) ArcFace points of a mesh: eyes on the line between their corners (which neither gaze nor blinks move), nose tip, mouth corners."""
+    pairs = (topology.RIGHT_EYE_CORNERS, topology.LEFT_EYE_CORNERS[::-1])
+    eyes = [mesh[inner, :2] + PUPIL_REST * (mesh[outer, :2] - mesh[inner, :2]) for outer, inner in pairs]
+    rest = [mesh[i, :2] for i in (topology.NOSE_TIP, topology.RIGHT_MOUTH_CORNER, topology.LEFT_MOUTH_CORNER)]
+    return np.array([*eyes, *rest])
+
+
+def _place(mesh: F64, coarse: F64, left: bool, shift: F64) -> None:
+    region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
+    contour = region[: topology.EYE_CONTOUR]
+    iris = topology.LEFT_IRIS if left else topology.RIGHT_IRIS
+    mesh[region, :2] = coarse[region, :2] + shift[: len(region)]
+    mesh[iris, :2] = coarse[contour, :2].mean(axis=0) + shift[len(region) :]
+    mesh[iris, 2] = coarse[contour, 2].mean()
+
+
+def box_of(points: F64 | F32) -> F32:
+    """(4,) float32 tight box x0, y0, x1, y1."""
+    return np.concatenate([points[:, :2].min(axis=0), points[:, :2].max(axis=0)]).astype(np.float32)
