@@ -18,9 +18,10 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ class Store:
 
     def _fetch_from_sources(self, card: Card, path: Path) -> None:
         failures: list[str] = []
-        report = (lambda done, total: self._progress(card.id, done, total)) if self._progress else None
+        report = partial(self._progress, card.id) if self._progress else None
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
             for number, source in enumerate(card.sources):
                 part = Path(folder) / f"{number}.part"
@@ -227,7 +228,7 @@ def _read_json(path: Path) -> object:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None]:
     """Holds an exclusive lock on `path`, waiting for another process to let it go."""
     with path.open("a+b") as file:
         if os.name == "nt":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ CacheDir = Annotated[Path | None, Parameter(name="--cache-dir", help="Folder of 
 
 
 @contextmanager
-def fetching(console: Console | None = None) -> Iterator[store.Progress]:
+def fetching(console: Console | None = None) -> Generator[store.Progress]:
     """A progress bar in the terminal for each file that a Store fetches; nothing is drawn until one is. Yields what `Store(progress=...)` takes."""
     columns = (TextColumn("fetching {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, console=console or Console(stderr=True), transient=False)

@@ -130,7 +130,7 @@ class _Reader:
         if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
             found = "one that cannot be decoded" if image is None else f"{image.shape} {image.dtype}"
             raise PersonaError(f"{self._path}: {name!r} should be a picture with {channels} channels of 8 bits, found {found}")
-        return np.ascontiguousarray(image)
+        return np.ascontiguousarray(image, np.uint8)
 
     def mesh(self, name: str) -> F32:
         """The (478, 3) float32 landmarks of portrait `name`. Raises PersonaError."""

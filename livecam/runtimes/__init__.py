@@ -1,6 +1,7 @@
 """Room `runtimes`: tensors in, tensors out; knows no model by name. One file per runtime: openvino, onnx.
 
-Each member module has `open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime`.
+Each member module has
+`open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state  # pyright: ignore[reportAttributeAccessIssue]
 
 from livecam.errors import ModelFileError, ModelShapeError, StageError
 from livecam.runtimes import TensorSpec, _gate
@@ -36,7 +37,7 @@ _DTYPES = {
 _FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
-    *(v for v in vars(ort.capi.onnxruntime_pybind11_state).values() if isinstance(v, type) and issubclass(v, Exception)),
+    *(v for v in vars(onnxruntime_pybind11_state).values() if isinstance(v, type) and issubclass(v, Exception)),
 )
 
 
@@ -64,9 +65,7 @@ class OnnxRuntime:
         return dict(zip(self._names, cast("Sequence[NDArray[Any]]", results), strict=True))
 
 
-def open(
-    model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None
-) -> OnnxRuntime:
+def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> OnnxRuntime:
     """`model` loaded for `threads` CPU threads. `cache_dir` is not used: sessions start fast.
 
     Raises ModelFileError (missing, not ONNX, weights outside the file), ModelShapeError (asked-for shapes do not fit).
@@ -87,8 +86,8 @@ def open(
     return OnnxRuntime(session)
 
 
-def _session_options(threads: int, shapes: Mapping[str, int]) -> ort.SessionOptions:
-    options = ort.SessionOptions()
+def _session_options(threads: int, shapes: Mapping[str, int]) -> Any:
+    options: Any = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL

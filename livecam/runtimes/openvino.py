@@ -52,9 +52,7 @@ class OpenVinoRuntime:
         return {spec.name: self._request.get_output_tensor(i).data for i, spec in enumerate(self.outputs)}
 
 
-def open(
-    model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None
-) -> OpenVinoRuntime:
+def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> OpenVinoRuntime:
     """`model` compiled for `threads` CPU threads and least latency; `cache_dir` keeps the compiled form for the next start.
 
     Raises ModelFileError (not readable as ONNX, TFLite or OpenVINO), ModelShapeError (asked-for shapes do not fit).

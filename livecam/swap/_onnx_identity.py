@@ -149,5 +149,3 @@ def _pixels(stated: Embedder | None, data: bytes) -> Pixels:
     if "Sub" in first and "Mul" in first:
         return Pixels(std=(1 / 255, 1 / 255, 1 / 255))
     return Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-
-
