@@ -35,7 +35,8 @@ TRAP = (
     ' "is not a video output device")'
 )
 SOUND_VERSION = (0, 13)
-"""From here on v4l2loopback keeps track of its writer by itself, and STREAMON means memory-mapped buffers that were asked for before."""
+"""From here on v4l2loopback keeps track of its writer by itself, and STREAMON means memory-mapped buffers that were asked for before.
+0.12.7 does not tell its version at all."""
 
 FLOW_S = 0.3
 """A writer at 4 fps or more shows itself within this time."""
@@ -181,8 +182,7 @@ def _open_locked(path: Path, fmt: VideoFormat, pixel_format: str, lock: _lock.De
                 f"{_who(path)}; close that program and start again"
             )
         node.set_fps(fmt.fps)
-        version = _v4l2.loopback_version()
-        if version is not None and version < SOUND_VERSION:
+        if (_v4l2.loopback_version() or (0,)) < SOUND_VERSION:
             node.stream_on()
         return V4l2Output(node, lock, granted, _v4l2.card_name(path) or path.name)
     except (OSError, OutputError):
