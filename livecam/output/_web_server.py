@@ -127,7 +127,7 @@ class PageServer:
         failures = [error for task in tasks if task.done() and (error := task.exception())]
         for task in (*tasks, stop):
             task.cancel()
-        await asyncio.gather(*tasks, stop, return_exceptions=True)
+        await asyncio.wait([*tasks, stop])
         for viewer in tuple(self._viewers):
             await asyncio.wait([asyncio.create_task(viewer.socket.close(code=1001, message=b"livecam has ended"))], timeout=0.3)
         await runner.cleanup()

@@ -7,7 +7,9 @@ Convention:
 from __future__ import annotations
 
 import ctypes as ct
+import threading
 import time
+import weakref
 from typing import Any
 
 import cv2
@@ -54,11 +56,22 @@ def convert(image: U8, layout: spa.PixelLayout, into: U8) -> None:
         np.copyto(destination, drawn)
 
 
+def _release(lib: ct.CDLL, handles: dict[str, Any]) -> None:
+    """Ends the thread first, so that no callback runs while the stream goes; also called when Python ends without `close`."""
+    loop, stream = handles.pop("loop", None), handles.pop("stream", None)
+    if loop:
+        lib.pw_thread_loop_stop(loop)
+    if stream:
+        lib.pw_stream_destroy(stream)
+    if loop:
+        lib.pw_thread_loop_destroy(loop)
+
+
 class PipeWireOutput:
     """See `Output`. `send` converts straight into the shared buffer under the loop's lock; with no reader it only looks at the state.
 
     Callbacks come from PipeWire's loop thread with the loop locked, so they and `send` never overlap;
-    ctypes gives the GIL away before a lock is awaited.
+    ctypes gives the GIL away before a lock is awaited. `close` may come from another thread.
     """
 
     def __init__(self, name: str, fmt: VideoFormat) -> None:
@@ -71,11 +84,14 @@ class PipeWireOutput:
         even = fmt.width_px % 2 == 0 and fmt.height_px % 2 == 0
         self._layouts = tuple(layout for layout in spa.LAYOUTS if even or not layout.even)
         self._layout: spa.PixelLayout | None = None
-        self._state, self._error, self._closing = pw.STATE_UNCONNECTED, "", False
+        self._state, self._error = pw.STATE_UNCONNECTED, ""
         self._last_pts = 0
         self._loop: Any = None
         self._stream: Any = None
+        self._closing = threading.Lock()
+        self._handles: dict[str, Any] = {}
         self._events = pw.StreamEvents(version=2, state_changed=pw.StateCallback(self._on_state), param_changed=pw.ParamCallback(self._on_param))
+        self._finalizer = weakref.finalize(self, _release, self._lib, self._handles)
         try:
             self._connect()
         except OutputError:
@@ -95,7 +111,7 @@ class PipeWireOutput:
                 f"the PipeWire camera needs a running PipeWire service; {why}; start it (systemctl --user start pipewire wireplumber) "
                 "or choose another output: see `livecam devices`"
             )
-        self._loop = lib.pw_thread_loop_new(b"livecam-pipewire", None)
+        self._loop = self._handles["loop"] = lib.pw_thread_loop_new(b"livecam-pipewire", None)
         if not self._loop:
             raise OutputError("PipeWire could not start its event loop (out of memory or file descriptors?)")
         properties = (
@@ -104,7 +120,7 @@ class PipeWireOutput:
         )
         loop = lib.pw_thread_loop_get_loop(self._loop)
         properties_p = lib.pw_properties_new_string(properties.encode())
-        self._stream = lib.pw_stream_new_simple(loop, self._name.encode(), properties_p, ct.addressof(self._events), None)
+        self._stream = self._handles["stream"] = lib.pw_stream_new_simple(loop, self._name.encode(), properties_p, ct.addressof(self._events), None)
         if not self._stream:
             raise OutputError("PipeWire refused a new stream; its client configuration may be missing (Debian, Ubuntu: apt install pipewire)")
         fmt = self._fmt
@@ -156,11 +172,14 @@ class PipeWireOutput:
         expected = (self._fmt.height_px, self._fmt.width_px, 3)
         if image.shape != expected or image.dtype != np.uint8:
             raise OutputError(f"the PipeWire camera takes {expected} uint8 pictures, found {image.shape} {image.dtype}; open it anew for this size")
-        self._lib.pw_thread_loop_lock(self._loop)
-        try:
-            self._push(image, capture_ns)
-        finally:
-            self._lib.pw_thread_loop_unlock(self._loop)
+        with self._closing:
+            if self._loop is None:
+                return
+            self._lib.pw_thread_loop_lock(self._loop)
+            try:
+                self._push(image, capture_ns)
+            finally:
+                self._lib.pw_thread_loop_unlock(self._loop)
 
     def _push(self, image: U8, capture_ns: int) -> None:
         """Fills and queues one buffer (loop locked); without a free one (the reader stands still) the picture is dropped and counted."""
@@ -206,12 +225,7 @@ class PipeWireOutput:
 
     def close(self) -> None:
         """Ends the thread, then takes the node away; safe after the service's death and when called again."""
-        loop, stream = self._loop, self._stream
-        self._loop = self._stream = None
-        if loop:
-            self._lib.pw_thread_loop_stop(loop)
-        if stream:
-            self._lib.pw_stream_destroy(stream)
-        if loop:
-            self._lib.pw_thread_loop_destroy(loop)
+        with self._closing:
+            self._loop = self._stream = None
+            self._finalizer()
         self._state = pw.STATE_UNCONNECTED

@@ -113,3 +113,48 @@ def test_no_daemon_is_said_with_the_way_out(desktop: Desktop, tmp_path: Path) ->
     assert child.process.wait(30) == 1
     assert "OutputError: the PipeWire camera needs a running PipeWire service; no PipeWire service answers at" in child.text()
     assert "livecam devices" in child.text()
+
+
+def test_two_readers_at_once(desktop: Desktop) -> None:
+    camera = writer(desktop, 640, 360, 40)
+    both = [start_reader(desktop, 640, 360, "I420", 4) for _ in range(2)]
+    for got in map(result, both):
+        assert got["frames"] >= 40, got
+        assert got["back"] == 0
+        assert got["colour_error"] <= 3.0
+    camera.end()
+
+
+ENDINGS = {
+    "falls off the end": "",
+    "an exception": "raise SystemExit(7)",
+    "dropped and collected": "del camera, callback\ngc.collect()",
+    "closed while another thread sends": (
+        "def go():\n  try:\n    while True: camera.send(image, 0, State.LIVE)\n  except OutputLostError: pass\n"
+        "t = threading.Thread(target=go); t.start(); time.sleep(0.3); camera.close(); t.join()"
+    ),
+    "closed in another thread": "t = threading.Thread(target=camera.close); t.start(); t.join()",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_python_ends_well_however_it_is_closed(desktop: Desktop, ending: str) -> None:
+    lines = (
+        "import gc, threading, time, numpy as np",
+        "from livecam.config import OutputConfig",
+        "from livecam.errors import OutputLostError",
+        "from livecam.output import pipewire",
+        "from livecam.types import State, VideoFormat",
+        "camera = pipewire.open('', VideoFormat(640, 360, 30.0), OutputConfig(), None)",
+        "image, callback = np.zeros((360, 640, 3), np.uint8), camera.send",
+        "print('PipeWire camera', flush=True)",
+        "end = time.monotonic() + 20",
+        "while not camera.watched() and time.monotonic() < end: time.sleep(0.01)",
+        "for _ in range(10): callback(image, time.monotonic_ns(), State.LIVE); time.sleep(0.02)",
+        ENDINGS[ending],
+    )
+    child = desktop.start(sys.executable, "-c", "\n".join(lines))
+    wait_for(lambda: "PipeWire camera" in child.text() or child.process.poll() is not None, 20, "the camera")
+    watcher = start_reader(desktop, 640, 360, "I420", 1)
+    assert child.process.wait(30) == (7 if ending == "an exception" else 0), child.text()
+    watcher.end()
