@@ -13,6 +13,10 @@ from livecam.capture._ffmpeg import open_video
 from livecam.errors import CaptureLostError, DeviceAbsentError, EndOfStreamError, FormatError
 from livecam.types import U8
 
+CONTAINERS = "format_whitelist;" + ",".join(
+    "mov mp4 matroska webm avi mpeg mpegts mpegvideo ogg flv asf gif apng yuv4mpegpipe mjpeg h264 hevc av1 ivf m4v mxf nut dv rm".split()  # noqa: SIM905
+)
+"""FFmpeg's names of what counts as a video file. Without this list it would show a text file as ANSI art, and follow playlists to other files."""
 LEAST_FPS, MOST_FPS, USUAL_FPS = 1.0, 240.0, 30.0
 """A file that states a rate outside of this (0, NaN, 90000) is played at the usual one."""
 GIVE_UP_LATE_NS = 1_000_000_000
@@ -56,9 +60,10 @@ class Clip:
         if not path.is_file():
             raise DeviceAbsentError(f"expected a video file, found nothing at {path}; check the name")
         self._path = path
+        self._target = str(path.resolve())
         self._loop = loop
         self._lock = threading.Lock()
-        self._capture = open_video(str(path))
+        self._capture = open_video(self._target, CONTAINERS)
         opened = self._capture.isOpened()
         first = self._capture.read()[1] if opened else None
         if first is None:
@@ -68,12 +73,17 @@ class Clip:
         stated = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = stated if LEAST_FPS <= stated <= MOST_FPS else USUAL_FPS
         self.codec = _fourcc_text(self._capture.get(cv2.CAP_PROP_FOURCC))
-        self.first: U8 = np.asarray(first, np.uint8)
-        self._pending: U8 | None = self.first.copy()
+        self._pending: U8 | None = np.asarray(first, np.uint8)
         self._position = -1
         self._seq = -1
         self._pacer = Pacer(self.fps)
         self._realtime = realtime
+
+    @property
+    def first(self) -> U8:
+        """The first picture, (H, W, 3) uint8 BGR, to look at before the first `next`; not to be written to."""
+        assert self._pending is not None
+        return self._pending
 
     def next(self) -> tuple[U8, int, int, int]:
         """(image (H, W, 3) uint8 BGR, capture_ns when it was due, seq, position). Raises EndOfStreamError, CaptureLostError (closed)."""
@@ -114,7 +124,7 @@ class Clip:
         ok, image = self._capture.read()
         if not ok:
             self._capture.release()
-            self._capture = open_video(str(self._path))
+            self._capture = open_video(self._target, CONTAINERS)
             ok, image = self._capture.read()
         if not ok:
             raise CaptureLostError(f"{self._path}: could be played once, but not from its start again; is the file still there?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,7 +117,7 @@ def test_frames_are_pictures_in_the_order_of_time(opened: Opened) -> None:
         assert frame.image.flags.c_contiguous and frame.image.flags.writeable
         assert before_ns <= frame.capture_ns <= time.monotonic_ns()
         before_ns = frame.capture_ns
-    assert all(earlier.seq < later.seq for earlier, later in zip(frames, frames[1:], strict=False))
+    assert all(earlier.seq < later.seq for earlier, later in itertools.pairwise(frames))
 
 
 def test_format_is_that_of_the_pictures(opened: Opened) -> None:
@@ -141,8 +142,10 @@ def test_drawing_into_a_frame_changes_no_other(opened: Opened) -> None:
 
 @pytest.mark.parametrize(
     ("rotate_deg", "mirror", "bottom_right"),
-    [(0, False, (0, 0)), (0, True, (0, 1)), (90, False, (0, 1)), (90, True, (0, 0))]
-    + [(180, False, (1, 1)), (180, True, (1, 0)), (270, False, (1, 0)), (270, True, (1, 1))],
+    [
+        *[(0, False, (0, 0)), (0, True, (0, 1)), (90, False, (0, 1)), (90, True, (0, 0))],
+        *[(180, False, (1, 1)), (180, True, (1, 0)), (270, False, (1, 0)), (270, True, (1, 1))],
+    ],
 )
 def test_rotation_is_clockwise_and_comes_before_mirroring(
     member: tuple[str, str], opened: Opened, rotate_deg: int, mirror: bool, bottom_right: tuple[int, int]

@@ -67,10 +67,10 @@ class Driver:
         image = np.full((48, 64, 3), self.grabbed, np.uint8)
         return (True, image) if self.retrieve_works else (False, None)
 
-    def set(self, propId: int, value: float) -> bool:  # noqa: N803 - OpenCV's name
+    def set(self, propId: int, value: float) -> bool:
         return True
 
-    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
+    def get(self, propId: int) -> float:
         return 0.0
 
     def release(self) -> None:
@@ -165,10 +165,10 @@ class Endless:
     def retrieve(self) -> tuple[bool, NDArray[np.uint8] | None]:
         return True, np.zeros((48, 64, 3), np.uint8)
 
-    def set(self, propId: int, value: float) -> bool:  # noqa: N803 - OpenCV's name
+    def set(self, propId: int, value: float) -> bool:
         return True
 
-    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
+    def get(self, propId: int) -> float:
         return 0.0
 
     def release(self) -> None:

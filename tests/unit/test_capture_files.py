@@ -104,6 +104,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, type[CaptureError], str]]:
     """name -> (path, error, word in its message)."""
     (folder / "text.mp4").write_text("this is no video\n" * 100)
     (folder / "text.png").write_text("this is no picture\n" * 100)
+    (folder / "notes.txt").write_text("to do\n" * 500)
+    (folder / "playlist.ffconcat").write_text("ffconcat version 1.0\nfile whole.mp4\n")
     (folder / "empty.mp4").touch()
     (folder / "folder.mp4").mkdir()
     clip = write_clip(folder / "whole.mp4", 20)
@@ -120,6 +122,8 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, type[CaptureError], str]]:
         "missing": (folder / "missing.mp4", DeviceAbsentError, "nothing"),
         "text for a video": (folder / "text.mp4", FormatError, "expected a video"),
         "text for a picture": (folder / "text.png", FormatError, "expected a picture"),
+        "notes": (folder / "notes.txt", FormatError, "expected a video"),
+        "a playlist": (folder / "playlist.ffconcat", FormatError, "expected a video"),
         "empty": (folder / "empty.mp4", FormatError, "empty"),
         "a folder": (folder / "folder.mp4", FormatError, "folder"),
         "cut off": (folder / "cut.mp4", FormatError, "expected a video"),
