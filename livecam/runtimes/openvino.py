@@ -18,7 +18,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from livecam.errors import ModelFileError, ModelShapeError, StageError
-from livecam.runtimes import TensorSpec
+from livecam.runtimes import TensorSpec, _compiled
 
 TFLITE_MAGIC = b"TFL3"
 """Bytes 4..8 of a TensorFlow Lite file."""
@@ -58,9 +58,6 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     Raises ModelFileError (not readable as ONNX, TFLite or OpenVINO), ModelShapeError (asked-for shapes do not fit).
     """
     core = ov.Core()
-    if cache_dir is not None:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        core.set_property({"CACHE_DIR": str(cache_dir)})
     network = _read(core, model)
     shapes = cast("Mapping[str, Sequence[int]]", (options or {}).get("shapes") or {})
     if shapes:
@@ -70,10 +67,14 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
             given = {port.any_name: str(port.get_partial_shape()) for port in network.inputs}
             raise ModelShapeError(f"{_name(model)}: inputs {given} cannot take the shapes {dict(shapes)}: {_first_line(error)}") from error
     try:
-        compiled = core.compile_model(network, "CPU", _settings(threads))
-    except RuntimeError as error:
+        if cache_dir is None:
+            return OpenVinoRuntime(core.compile_model(network, "CPU", _settings(threads)))
+        folder = _compiled.folder_for(cache_dir, model)
+        with _compiled.sealed(folder):
+            core.set_property({"CACHE_DIR": str(folder)})
+            return OpenVinoRuntime(core.compile_model(network, "CPU", _settings(threads)))
+    except (RuntimeError, OSError) as error:
         raise ModelFileError(f"{_name(model)} cannot be compiled by OpenVINO {ov.__version__}: {_first_line(error)}") from error
-    return OpenVinoRuntime(compiled)
 
 
 def _settings(threads: int) -> dict[str, Any]:

@@ -92,3 +92,20 @@ def test_cache_folder_changes_nothing(name: str, model: Path, tmp_path: Path) ->
     results = [runtimes.load(name, model, 1, tmp_path / "compiled").run(feeds(0))["sum"].copy() for _ in range(2)]
     assert np.array_equal(*results)
     assert [s.name for s in runtimes.load(name, model, 1, tmp_path / "compiled").outputs] == ["doubled", "sum"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_cache_is_rebuilt(name: str, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "compiled"
+    wanted = runtimes.load(name, model, 1, folder).run(feeds(0))["sum"].copy()
+    blobs = list(folder.rglob("*.blob"))
+    assert blobs or name != "openvino"
+    for blob in blobs:
+        whole = blob.read_bytes()
+        for at in range(0, len(whole), max(1, len(whole) // 20)):
+            data = bytearray(whole)
+            data[at] ^= 0x40
+            blob.chmod(0o644)
+            blob.write_bytes(data)
+            assert np.array_equal(runtimes.load(name, model, 1, folder).run(feeds(0))["sum"], wanted)
+            assert blob.read_bytes() != bytes(data)
