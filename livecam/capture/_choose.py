@@ -90,9 +90,11 @@ def choose(config: CaptureConfig) -> Source:
 
 def _auto(config: CaptureConfig) -> Source:
     demo = DeviceInfo("capture", "demo", "demo", "the demo camera")
-    cameras = tuple(device for device in _member("opencv").devices() if not device.note)
+    listed = tuple(_member("opencv").devices())
+    cameras = tuple(device for device in listed if not device.note)
     if not cameras:
-        return Source(config, (demo,), NO_CAMERA)
+        passed_over = "; ".join(f"{device.name} ({device.spec}) is {device.note}" for device in listed)
+        return Source(config, (demo,), f"{NO_CAMERA} ({passed_over})" if passed_over else NO_CAMERA)
     return Source(config, (*cameras, demo), "the first camera found")
 
 

@@ -398,6 +398,7 @@ def test_auto_without_a_camera_is_the_demo_and_says_so(monkeypatch: pytest.Monke
     assert isinstance(source, Source)
     assert (source.kind, source.spec) == ("demo", "demo")
     assert "no camera was found" in source.reason
+    assert "HD IR Camera (/dev/video2) is infrared" in source.reason
     assert not source.lossless
     assert choose(replace(CONFIG, realtime=False)).lossless
 
