@@ -18,8 +18,10 @@ OVAL_SHRINK = 0.97
 """The oval's own points lie on the skin's edge; a little inside, hair and background stay the wearer's."""
 BLUR_SHARE = 0.05
 """Softness of the oval's edge as share of the crop's side."""
-ELLIPSE_EYES = (1.05, 1.45)
+ELLIPSE_EYES = (1.05, 1.3)
 """Half axes of the face's ellipse in distances between the eyes, across and along, when there are only five points."""
+ELLIPSE_CENTRE = 0.45
+"""Its centre, from between the eyes (0) to between the mouth's corners (1)."""
 
 
 def to_tensor(image: U8, pixels: Pixels) -> F32:
@@ -70,7 +72,7 @@ def _outline(face: Face, alignment: Alignment) -> NDArray[np.float64]:
         points = geometry.apply(alignment.matrix, face.mesh_px[list(OVAL), :2])
         centre = points.mean(axis=0)
         return centre + OVAL_SHRINK * (points - centre)
-    left, right, nose, *mouth = geometry.apply(alignment.matrix, face.five_px)
+    left, right, _, *mouth = geometry.apply(alignment.matrix, face.five_px)
     middle = (left + right) / 2
     down = (mouth[0] + mouth[1]) / 2 - middle
     length = max(float(np.hypot(*down)), 1e-3)
@@ -79,5 +81,5 @@ def _outline(face: Face, alignment: Alignment) -> NDArray[np.float64]:
     axes = (ELLIPSE_EYES[0] * eyes, ELLIPSE_EYES[1] * eyes)
     turn = np.deg2rad(np.arange(0, 360, 5))
     ring = np.stack((axes[0] * np.cos(turn), axes[1] * np.sin(turn)), axis=1)
-    matrix = geometry.similarity(1.0, angle, (nose + middle) / 2)
+    matrix = geometry.similarity(1.0, angle, middle + ELLIPSE_CENTRE * down)
     return geometry.apply(matrix, ring)
