@@ -5,10 +5,11 @@ A vanished camera gives OpenCV (False, None) at once and for ever, or blocks its
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -68,7 +69,9 @@ def _open_v4l2(path: str, config: CaptureConfig) -> Camera:
         raise FormatError(f"{path} ({node.card}): expected a camera, found a device that delivers no pictures now; {hint}")
     _v4l2.check_free(path)
     what = f"{node.card} ({path})"
-    return best(lambda fourcc: _start_v4l2(path, what, fourcc, config), fourcc_order(node.formats, _listed_rate(path, config), config), config)
+    raw_fps = _listed_rate(path, config)
+    order = fourcc_order(node.formats, raw_fps, config)
+    return best(lambda fourcc: _start_v4l2(path, what, fourcc, config), order, config, {"YUYV": raw_fps} if raw_fps else {})
 
 
 def _listed_rate(path: str, config: CaptureConfig) -> float:
@@ -86,20 +89,24 @@ def fourcc_order(formats: tuple[str, ...], raw_fps: float, config: CaptureConfig
     return tuple(fourcc for fourcc in order if fourcc in formats) or ("",)
 
 
-def best(start: Callable[[str], Camera], order: tuple[str, ...], config: CaptureConfig) -> Camera:
-    """The first of the formats that reaches the rate asked for; else the fastest. Raises what the last one raised when none starts."""
+def best(start: Callable[[str], Camera], order: tuple[str, ...], config: CaptureConfig, listed: Mapping[str, float]) -> Camera:
+    """The first of the formats that reaches the rate asked for; else the fastest. Raises what the last one raised when none starts.
+
+    listed: fastest rate that the driver lists for a format; one that cannot beat what was measured is not tried (a dark room slows them all).
+    """
     rates: dict[str, float] = {}
     failures: list[CaptureError] = []
-    for fourcc in order:
+    waiting = order
+    while waiting:
+        fourcc, waiting = waiting[0], waiting[1:]
         try:
             camera = start(fourcc)
         except CaptureError as error:
             failures.append(error)
             continue
-        if camera.format.fps >= config.fps * GOOD_SHARE or len(order) == 1:
-            return camera
-        rates[fourcc] = camera.format.fps
-        if fourcc == order[-1] and rates[fourcc] >= max(rates.values()):
+        fps = rates[fourcc] = camera.format.fps
+        waiting = () if fps >= config.fps * GOOD_SHARE else tuple(other for other in waiting if listed.get(other, math.inf) > fps)
+        if not waiting and fps >= max(rates.values()):
             return camera
         camera.close()
     if not rates:

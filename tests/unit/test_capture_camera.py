@@ -289,15 +289,16 @@ def test_mjpg_comes_first_where_raw_is_slower() -> None:
 
 @linux
 @pytest.mark.parametrize(
-    ("rates", "chosen", "starts"),
+    ("rates", "listed", "chosen", "starts"),
     [
-        ({"MJPG": 30.0, "YUYV": 10.0}, "MJPG", ["MJPG"]),
-        ({"MJPG": 12.0, "YUYV": 30.0}, "YUYV", ["MJPG", "YUYV"]),
-        ({"MJPG": 15.0, "YUYV": 10.0}, "MJPG", ["MJPG", "YUYV", "MJPG"]),
-        ({"MJPG": 0.0, "YUYV": 10.0}, "YUYV", ["MJPG", "YUYV"]),
+        ({"MJPG": 30.0, "YUYV": 10.0}, {}, "MJPG", ["MJPG"]),
+        ({"MJPG": 12.0, "YUYV": 30.0}, {}, "YUYV", ["MJPG", "YUYV"]),
+        ({"MJPG": 15.0, "YUYV": 10.0}, {}, "MJPG", ["MJPG", "YUYV", "MJPG"]),
+        ({"MJPG": 15.0, "YUYV": 10.0}, {"YUYV": 10.0}, "MJPG", ["MJPG"]),
+        ({"MJPG": 0.0, "YUYV": 10.0}, {"YUYV": 10.0}, "YUYV", ["MJPG", "YUYV"]),
     ],
 )
-def test_the_measured_rate_decides_between_formats(rates: dict[str, float], chosen: str, starts: list[str]) -> None:
+def test_the_measured_rate_decides_between_formats(rates: dict[str, float], listed: dict[str, float], chosen: str, starts: list[str]) -> None:
     started: list[str] = []
     grabbers: list[Pictures] = []
 
@@ -308,12 +309,12 @@ def test_the_measured_rate_decides_between_formats(rates: dict[str, float], chos
         grabbers.append(Pictures((1280, 720), rates[fourcc]))
         return Camera(grabbers[-1], "cam", fourcc, CONFIG)
 
-    camera = best(start, ("MJPG", "YUYV"), CONFIG)
+    camera = best(start, ("MJPG", "YUYV"), CONFIG, listed)
     assert (camera.format.pixel_format, started) == (chosen, starts)
     assert [grabber.closed for grabber in grabbers] == [1] * (len(grabbers) - 1) + [0]
     with pytest.raises(FormatError, match="does not start"):
         rates.update(MJPG=0.0, YUYV=0.0)
-        best(start, ("MJPG", "YUYV"), CONFIG)
+        best(start, ("MJPG", "YUYV"), CONFIG, listed)
 
 
 CAPTURE_CAPS, META_CAPS = 0x04200001, 0x04A00000
