@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from livecam.guard._change import Sampler
-from livecam.types import F32, F64, U8, Alignment, Detection, Face
+from livecam.types import F32, F64, U8, Alignment, Detection, Face, Swapped
 
 INTERIOR = 0.86
 """The face's interior is its outline drawn in by this factor: in the band outside, a tenth of the face, persona and wearer fade into each other."""
@@ -47,23 +47,16 @@ PARTS = {
 class Drawn:
     """Evidence that a face was masked in this frame.
 
-    face: as tracked in this frame. alignment, alpha ((S, S) uint8), crop ((S, S, 3) uint8): what the blend was given.
-    wearer: (S, S, 3) uint8, the wearer's crop. occluder: (S, S) uint8, 255 where a parser saw something before the face, or None.
-    box_px: x0, y0, x1, y1 that was pixelated instead (then the others are None).
+    face: as tracked in this frame. alignment, alpha ((S, S) uint8), swapped: what the blend was given. wearer: (S, S, 3) uint8, the wearer's crop.
+    occluder: (S, S) uint8, 255 where a parser saw something before the face, or None.
     """
 
     face: Face
-    alignment: Alignment | None
-    alpha: U8 | None
-    wearer: U8 | None
-    crop: U8 | None
+    alignment: Alignment
+    alpha: U8
+    swapped: Swapped
+    wearer: U8
     occluder: U8 | None = None
-    box_px: tuple[int, int, int, int] | None = None
-
-    @staticmethod
-    def covered(face: Face, box_px: tuple[int, int, int, int]) -> Drawn:
-        """A face that was not drawn but pixelated on its own, in `box_px` (x0, y0, x1, y1, clipped to the frame)."""
-        return Drawn(face, None, None, None, None, None, box_px)
 
 
 def outline(face: Face) -> F32:
@@ -95,11 +88,7 @@ def _fill(shape: tuple[int, int], polygon: F32) -> U8:
 
 def fault(drawn: Drawn, frame_size_px: tuple[int, int]) -> str:
     """Why this drawing does not hide its face, "" if it does. frame_size_px: (width, height)."""
-    if drawn.box_px is not None:
-        return _box_fault(drawn.face, drawn.box_px, frame_size_px)
-    alignment, alpha, crop, wearer = drawn.alignment, drawn.alpha, drawn.crop, drawn.wearer
-    if alignment is None or alpha is None or crop is None or wearer is None:
-        return "a face was not drawn"
+    alignment, alpha, crop, wearer = drawn.alignment, drawn.alpha, drawn.swapped.crop, drawn.wearer
     size = alignment.size_px
     if alpha.shape != (size, size) or alpha.dtype != np.uint8 or crop.shape != (size, size, 3) or crop.dtype != np.uint8:
         return f"the drawing is {crop.shape} {crop.dtype} with a mask {alpha.shape} {alpha.dtype}, not {size} px of 8 bits"
@@ -107,14 +96,6 @@ def fault(drawn: Drawn, frame_size_px: tuple[int, int]) -> str:
     if not (np.isfinite(alignment.matrix).all() and np.isfinite(points).all()):
         return "the face's position is not finite"
     return _crop_fault(crop, wearer, alpha) or _open_fault(drawn.face, alignment, alpha, drawn.occluder, frame_size_px)
-
-
-def _box_fault(face: Face, box_px: tuple[int, int, int, int], frame_size_px: tuple[int, int]) -> str:
-    limit = np.array(frame_size_px, np.float32) - 1.0
-    hull = np.clip(outline(face), 0.0, limit)
-    x0, y0, x1, y1 = box_px
-    inside = (hull[:, 0] >= x0 - 0.5) & (hull[:, 0] <= x1 - 0.5) & (hull[:, 1] >= y0 - 0.5) & (hull[:, 1] <= y1 - 0.5)
-    return "" if inside.all() else "a face reaches out of its own cover"
 
 
 def _crop_fault(crop: U8, wearer: U8, alpha: U8) -> str:
@@ -193,11 +174,7 @@ def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) ->
     limit = np.array(frame_size_px, np.float32) - 1.0
     points = points[((points >= 0.0) & (points <= limit)).all(axis=1)]
     area = max(0.0, min(x1, limit[0]) - max(x0, 0.0)) * max(0.0, min(y1, limit[1]) - max(y0, 0.0))
-    if drawn.box_px is not None:
-        bx0, by0, bx1, by1 = drawn.box_px
-        inside = ((points >= (bx0 - 0.5, by0 - 0.5)) & (points <= (bx1 - 0.5, by1 - 0.5))).all()
-        return bool(inside) and (bx1 - bx0) * (by1 - by0) >= LEAST_AREA * area
-    if drawn.alignment is None or drawn.alpha is None or not len(points):
+    if not len(points):
         return False
     matrix = drawn.alignment.matrix
     scale2 = abs(float(np.linalg.det(matrix[:, :2])))
@@ -214,8 +191,6 @@ def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) ->
 
 def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:
     """Whether the drawing is really in the picture. raw: samples of the frame before drawing; final: the frame after it."""
-    if drawn.box_px is not None:
-        return True
     scale = raw.shape[1] / final.shape[1]
     hull = (shrink(outline(drawn.face), INTERIOR) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
     (low_x, low_y), (high_x, high_y) = hull.min(axis=0), hull.max(axis=0)

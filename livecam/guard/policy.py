@@ -2,23 +2,24 @@
 
 The pipeline asks on the compute thread, for every frame:
 
-    policy.must_search(frame, followed)          before anything is drawn; True: search it now, and tell `policy.searched(frame, detections)`
-    policy.judge(frame, drawn, left_open)        after drawing; on COVER the pipeline pixelates the whole frame
-A frame that never comes to `judge` (a stage raised) counts as covered.
+    policy.must_search(raw, capture_ns)           before anything is drawn; True: search it now, and tell `policy.searched(detections)`
+    policy.judge(final, faces, drawn, open_ids)   after drawing -> Judgement; on COVER the pipeline pixelates the whole frame
+    policy.failed(reason)                         instead of `judge`, when any stage raised
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from livecam.config import DetectConfig, GuardConfig
+from livecam.config import DetectConfig
 from livecam.guard import _change, _drawn
 from livecam.guard._drawn import Drawn
-from livecam.types import F32, U8, Detection, Face, Frame, Verdict
+from livecam.types import F32, U8, Detection, Face, Verdict
 
-__all__ = ["Drawn", "Policy"]
+__all__ = ["Drawn", "Judgement", "Policy"]
 
 LEAST_COVER_MS = 150.0
 """A cover lasts at least so long, so that it does not flicker."""
@@ -33,14 +34,21 @@ SAME_PLACE = 0.3
 """Overlap (intersection over union) from which a new track is the lost one again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """verdict, and for COVER a short reason for the table (e.g. "a face is not masked")."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
 class Policy:
     """Judges the frames of one camera, in their order. Not thread-safe."""
 
-    def __init__(self, detect: DetectConfig, guard: GuardConfig) -> None:
-        """detect: `max_age_ms` and `guard_score` are the guard's. guard: kept for its times."""
+    def __init__(self, detect: DetectConfig) -> None:
+        """detect: `max_age_ms` and `guard_score` are the guard's."""
         self._max_age_ns = int(detect.max_age_ms * 1e6)
         self._score = detect.guard_score
-        self._guard = guard
         self.reset()
 
     def reset(self) -> None:
@@ -52,75 +60,81 @@ class Policy:
         self._searched_ns: int | None = None
         self._found: tuple[Detection, ...] = ()
         self._vouched: dict[int, F32] = {}
-        self._drawn: tuple[Face, ...] = ()
+        self._faces: tuple[Face, ...] = ()
         self._cover_until_ns: int | None = None
         self._judged = False
         self._reason = ""
 
     # -- before drawing ------------------------------------------------------------------------------------------------------------------
 
-    def must_search(self, frame: Frame, followed: int) -> bool:
-        """Whether this very frame must go through the whole-frame search. frame: raw. followed: faces tracked in the frame before."""
-        now_ns = frame.capture_ns
+    def must_search(self, image: U8, capture_ns: int) -> bool:
+        """Whether this very frame must go through the whole-frame search. image: (H, W, 3) uint8 BGR, raw: call it before anything is drawn."""
         if self._asked_ns is not None and not self._judged:
             self._cover(self._asked_ns, "a stage failed")
-        if self._asked_ns is not None and now_ns < self._asked_ns:
+        if self._asked_ns is not None and capture_ns < self._asked_ns:
             self.reset()  # another clock: nothing that is known about ages holds
-        self._asked_ns, self._judged = now_ns, False
-        height, width = frame.image.shape[:2]
+        self._asked_ns, self._judged = capture_ns, False
+        height, width = image.shape[:2]
         if self._sampler.size_px != (width, height):
             self._sampler = _change.Sampler(width, height)
-        self._raw = self._sampler.whole(frame.image)
-        self._scene.look(self._raw, (width, height), now_ns)
-        if not followed or not self._drawn or self._covering(now_ns) or self._searched_ns is None:
+        self._raw = self._sampler.whole(image)
+        self._scene.look(self._raw, (width, height), capture_ns)
+        if not self._faces or self._covering(capture_ns) or self._searched_ns is None:
             return True
-        return now_ns - self._searched_ns > self._max_age_ns or self._scene.changed([_grow(f.box_px, HEAD) for f in self._drawn])
+        return capture_ns - self._searched_ns > self._max_age_ns or self._scene.changed([_grow(f.box_px, HEAD) for f in self._faces])
 
-    def searched(self, frame: Frame, detections: Sequence[Detection]) -> None:
+    def searched(self, detections: Sequence[Detection]) -> None:
         """The faces in the frame of the last `must_search`. To be called whenever it was searched, asked for or not."""
-        if frame.capture_ns == self._asked_ns:
-            self._searched_ns = frame.capture_ns
-            self._found = tuple(d for d in detections if not d.score < self._score)  # a score that is not a number counts
-            self._scene.searched()
+        self._searched_ns = self._asked_ns
+        self._found = tuple(d for d in detections if not d.score < self._score)  # a score that is not a number counts
+        self._scene.searched()
 
     # -- after drawing -------------------------------------------------------------------------------------------------------------------
 
-    def judge(self, frame: Frame, drawn: Sequence[Drawn], left_open: Sequence[Face] = ()) -> tuple[Verdict, str]:
-        """(verdict, reason) for the frame of the last `must_search`, whose image is now as it would go out.
-
-        drawn: what was drawn over each face. left_open: tracked faces that are deliberately shown. The reason is "" for LIVE."""
-        now_ns = frame.capture_ns
-        if now_ns != self._asked_ns or self._judged:
-            return self._cover(now_ns, "a frame came out of turn")
+    def judge(self, image: U8, faces: Sequence[Face], drawn: Sequence[Drawn], open_ids: frozenset[int] = frozenset()) -> Judgement:
+        """Judges the frame of the last `must_search`. image: (H, W, 3) uint8, as it would go out. faces: all that are tracked in it.
+        drawn: one for each that was masked. open_ids: track numbers deliberately left open."""
+        now_ns = self._asked_ns
+        if now_ns is None or self._judged or image.shape[:2] != self._sampler.size_px[::-1]:
+            return self._cover(now_ns or 0, "a frame came out of turn")
         self._judged = True
-        reason = self._fault(frame, drawn, left_open)
-        self._drawn = tuple(d.face for d in drawn)
+        reason = self._fault(image, now_ns, faces, drawn, open_ids)
+        self._faces = tuple(faces)
         if reason:
             return self._cover(now_ns, reason)
         if self._covering(now_ns):
-            return Verdict.COVER, self._reason
+            return Judgement(Verdict.COVER, self._reason)
         self._cover_until_ns = None
-        return Verdict.LIVE, ""
+        return Judgement(Verdict.LIVE)
 
-    def _cover(self, now_ns: int, reason: str, least_ms: float = LEAST_COVER_MS) -> tuple[Verdict, str]:
+    def failed(self, reason: str) -> Judgement:
+        """A stage raised on the frame of the last `must_search`: COVER."""
+        self._judged = True
+        return self._cover(self._asked_ns or 0, reason)
+
+    def _cover(self, now_ns: int, reason: str, least_ms: float = LEAST_COVER_MS) -> Judgement:
         self._cover_until_ns = max(self._cover_until_ns or 0, now_ns + int(least_ms * 1e6))
         self._reason = reason
-        return Verdict.COVER, reason
+        return Judgement(Verdict.COVER, reason)
 
     def _covering(self, now_ns: int) -> bool:
         return self._cover_until_ns is not None and now_ns < self._cover_until_ns
 
-    def _fault(self, frame: Frame, drawn: Sequence[Drawn], left_open: Sequence[Face]) -> str:
+    def _fault(self, image: U8, now_ns: int, faces: Sequence[Face], drawn: Sequence[Drawn], open_ids: frozenset[int]) -> str:
         """Every rule is asked, so that what is learned (scene, tracks) does not hang on their order; the first reason counts."""
-        height, width = frame.image.shape[:2]
-        fresh = self._searched_ns == frame.capture_ns
+        height, width = image.shape[:2]
+        fresh = self._searched_ns == now_ns
+        left_open = [face for face in faces if face.track_id in open_ids]
         loose = self._loose(drawn, left_open, (width, height)) if fresh else 0
-        reasons = [self._age_fault(frame.capture_ns, bool(drawn or left_open), fresh), "a face is not masked" if loose else ""]
-        reasons.append(self._loss_fault(frame.capture_ns, drawn, left_open))
-        for one in drawn:
-            reasons.append(self._drawn_fault(one, frame.image))
+        hidden = {d.face.track_id for d in drawn} | open_ids
+        reasons = [
+            self._age_fault(now_ns, bool(faces), fresh),
+            "a face is not masked" if loose or any(face.track_id not in hidden for face in faces) else "",
+            self._loss_fault(now_ns, faces, fresh),
+            *(self._drawn_fault(one, image) for one in drawn),
+        ]
         if fresh:
-            zones = [zone for face in (*(d.face for d in drawn), *left_open) for zone in _person(face, width, height)]
+            zones = [zone for face in faces for zone in _person(face, width, height)]
             reasons.append(self._scene.news(zones, loose > 0))
         return next((reason for reason in reasons if reason), "")
 
@@ -130,27 +144,22 @@ class Policy:
         return "" if anybody or fresh else "an empty picture was not searched"
 
     def _loose(self, drawn: Sequence[Drawn], left_open: Sequence[Face], size_px: tuple[int, int]) -> int:
-        """How many faces of this frame's search are neither masked nor left open; the tracks that vouch for the others are kept."""
-        loose = 0
-        for detection in self._found:
-            hider = next((d.face for d in drawn if _drawn.hides(d, detection, size_px)), None)
-            hider = hider or next((f for f in left_open if _overlap(f.box_px, detection.box_px) >= SAME_PLACE), None)
-            if hider is None:
-                loose += 1
-        self._vouched = {face.track_id: face.box_px for face in (*(d.face for d in drawn), *left_open)}
-        return loose
+        """How many faces of this frame's search are neither masked nor left open."""
+        return sum(
+            not any(_drawn.hides(d, found, size_px) for d in drawn) and not any(_overlap(f.box_px, found.box_px) >= SAME_PLACE for f in left_open)
+            for found in self._found
+        )
 
-    def _loss_fault(self, now_ns: int, drawn: Sequence[Drawn], left_open: Sequence[Face]) -> str:
-        """A face that was there and is not any more, nor another track in its place."""
-        here = {f.track_id: f.box_px for f in (*(d.face for d in drawn), *left_open)}
-        before = {f.track_id: f.box_px for f in self._drawn} | self._vouched
-        for number, box in before.items():
-            if number in here or any(_overlap(box, other) >= SAME_PLACE for other in here.values()):
-                continue
-            self._vouched.pop(number, None)
-            self._cover(now_ns, "a face was lost", AFTER_LOSS_MS)
-            return "a face was lost"
-        return ""
+    def _loss_fault(self, now_ns: int, faces: Sequence[Face], fresh: bool) -> str:
+        """A face that was there, now or at the last search, and is not any more, nor another track in its place."""
+        here = {f.track_id: f.box_px for f in faces}
+        before = {f.track_id: f.box_px for f in self._faces} | self._vouched
+        lost = [n for n, box in before.items() if n not in here and not any(_overlap(box, other) >= SAME_PLACE for other in here.values())]
+        self._vouched = here if fresh else {n: box for n, box in self._vouched.items() if n not in lost}
+        if not lost:
+            return ""
+        self._cover(now_ns, "a face was lost", AFTER_LOSS_MS)
+        return "a face was lost"
 
     def _drawn_fault(self, drawn: Drawn, final: U8) -> str:
         size_px = (final.shape[1], final.shape[0])
