@@ -218,25 +218,29 @@ def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # ty
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no-untyped-def]
-    """Draw the inside of the mouth between its inner lips: a dark cavity, and sprites over it in order (tongue, lower teeth, upper teeth).
+    """Draw the line between closed lips and the inside of an open mouth: a dark cavity, and sprites over it in order (tongue, lower teeth, upper teeth).
 
     lanes: (K, H, W) uint64 sprites, padded. maps: (K, 2, 3) float32 crop -> sprite. sizes: (K, 2) float32 width, height.
     look: (6,) float32 gain of B, G, R; lip softness px; brightness at the lips' edge and deep inside, 0..1.
     """
     height, width = out.shape[:2]
     soft = max(look[3], np.float32(0.35))
-    tall = (curves[1] - curves[0]).max()
-    if tall < 0.8:
-        return
-    x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * soft, width, height)
+    rim = 0.014 * frame[4]
+    x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * max(soft, rim), width, height)
     for y in range(y0, y1 + 1):
         for x in range(x0, x1 + 1):
             u, top, bottom = _opening(frame, curves, x, y)
             ends = min(u, 1.0 - u) * frame[4]
-            cover = min(min(top, bottom) / soft + 0.5, ends / soft + 0.5)
-            if cover <= 0.0:
+            if ends <= 0.0:
                 continue
-            cover = min(cover, 1.0)
+            away = max(-top, -bottom, 0.0) / rim
+            dark = 1.0 - 0.5 * math.exp(-away * away) * min(1.0, ends / (4.0 * rim))
+            cover = min(max(min(top, bottom) / soft + 0.5, 0.0), 1.0) * min(max((bottom + top) / 0.8 - 1.0, 0.0), 1.0)
+            if cover <= 0.0:
+                if dark < 0.99:
+                    for k in range(3):
+                        out[y, x, k] = np.uint8(out[y, x, k] * dark)
+                continue
             blue, green, red = 18.0, 14.0, 34.0
             for n in range(maps.shape[0]):
                 sx = maps[n, 0, 0] * x + maps[n, 0, 1] * y + maps[n, 0, 2]
@@ -253,5 +257,5 @@ def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no
             shade = near * (look[4] + (look[5] - look[4]) * side)
             for k in range(3):
                 value = (blue if k == 0 else green if k == 1 else red) * look[k] * shade
-                under = np.float32(out[y, x, k])
+                under = np.float32(out[y, x, k]) * dark
                 out[y, x, k] = _to_byte(under + (value - under) * cover)

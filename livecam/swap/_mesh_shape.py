@@ -26,6 +26,8 @@ LEARN_LEAST = 0.004
 LIPS_START, LIPS_LOW, LIPS_HIGH = 0.02, 0.004, 0.045
 """First guess and bounds of the gap left between closed lips (measured on portraits with shut mouths: 0.002 to 0.056, median 0.015)."""
 LIPS_MARGIN = 0.003
+LIPS_TURNED = 3.0
+"""How much less is known of the gap on a head that is turned away."""
 OPEN_START, OPEN_LOW, OPEN_HIGH = 0.85, 0.45, 1.1
 """First guess and bounds of the lid opening that counts as a wearer's wide open."""
 
@@ -124,15 +126,19 @@ class Wearer:
         self.frames += 1
         return self.mean
 
-    def close_lips(self, mesh: F32, pose: Pose, width: float) -> None:
-        """Take from the inner lips of `mesh` (crop, in place) the gap that the tracker leaves between closed ones. width: of the persona's face."""
-        upper, lower = mesh[list(topology.MOUTH_UPPER)], mesh[list(topology.MOUTH_LOWER)]
+    def close_lips(self, mesh: F32, seen: F32, pose: Pose, width: float) -> None:
+        """Give the inner lips of `mesh` (crop, in place) the opening of the wearer's (`seen`), less the gap that the tracker leaves between closed ones.
+
+        width: of the persona's face."""
+        upper, lower = seen[list(topology.MOUTH_UPPER)], seen[list(topology.MOUTH_LOWER)]
         gap = abs(float((lower[5] - upper[5]) @ pose.rotation[:, 1])) / (pose.scale * width)
         rate = 0.1 if gap < self.lips_closed else 0.001
         self.lips_closed = min(max(self.lips_closed + rate * (gap - self.lips_closed), LIPS_LOW), LIPS_HIGH)
-        idle = self.lips_closed * 1.25 + LIPS_MARGIN
+        turned = 1.0 + LIPS_TURNED * (1.0 - float(pose.rotation[2, 2]))
+        idle = self.lips_closed * 1.25 * turned + LIPS_MARGIN
         share = max(0.0, gap - idle * math.exp(-0.5 * max(0.0, gap - idle) / idle)) / max(gap, 1e-6)
-        middle, half = (upper + lower) / 2, (lower - upper) * np.float32(share / 2)
+        middle = (mesh[list(topology.MOUTH_UPPER)] + mesh[list(topology.MOUTH_LOWER)]) / 2
+        half = (lower - upper) * np.float32(share / 2)
         mesh[list(topology.MOUTH_UPPER)] = middle - half
         mesh[list(topology.MOUTH_LOWER)] = middle + half
 

@@ -216,7 +216,7 @@ def _shaped(worn: Worn, wearer: shape.Wearer, points: F32, pose: shape.Pose, ope
         added = newest if added is None else added + np.float32(0.5) * (newest - added)
         wearer.offset = added
     mesh = (points + added @ (pose.scale * pose.rotation.T)).astype(np.float32)
-    wearer.close_lips(mesh, pose, float(np.ptp(worn.rest[:, 0])))
+    wearer.close_lips(mesh, points, pose, float(np.ptp(worn.rest[:, 0])))
     middles = [shape.place_lids(mesh, eye, float(o), pose) for eye, o in zip(worn.eyes, openness, strict=True)]
     return mesh, middles
 
