@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 VIDEO_CODECS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
 """Tried in this order; hardware encoders that need a device to be there come after those that always work."""
 
-VIDEO_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "20"}}
-"""veryfast costs about 10 ms a frame at 720p, as much as superfast, for half the size."""
+VIDEO_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "20", "rc-lookahead": "10"}}
+"""veryfast costs about 10 ms a frame at 720p, as much as superfast, for half the size. The encoder holds back the pictures it looks ahead at."""
 
-KEYFRAME_S = 2.0
-"""A fragment ends at every key frame: a killed recording loses at most this much."""
+KEYFRAME_S = 1.0
+"""A fragment ends at every key frame: a killed recording loses this much, and what the encoder holds back."""
 
 FRAGMENTS = ("hybrid_fragmented+frag_keyframe", "frag_keyframe+empty_moov")
 """movflags, best first; the first one needs FFmpeg 7.1."""
@@ -55,9 +55,10 @@ class Sound:
         try:
             self._input = av.open(str(source))
         except (OSError, ValueError) as error:
-            raise OutputError(f"the sound of {source} cannot be read: {error}; leave out audio= or name a film or sound file") from error
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"the sound of {source} cannot be read: {why}; leave out audio= or name a film or sound file") from error
         streams = self._input.streams.audio
-        self.codec = str(streams[0].codec_context.name) if streams else ""
+        self.codec = str(streams[0].codec_context.codec.canonical_name) if streams else ""
         self._stream: Any = None
         self._encode = False
         if not streams:
@@ -79,6 +80,9 @@ class Sound:
     def there(self) -> bool:
         """Whether the source has sound at all."""
         return self._stream is not None
+
+    def describe(self) -> str:
+        return f"sound {self.codec}{' as aac' if self._encode else ''}"
 
     def _video_start_s(self) -> float:
         """When the source's pictures begin on its own clock; sound is kept in step with them."""
@@ -117,7 +121,8 @@ class Sound:
             packet.dts += shift
             packet.stream = self._stream
             self._next = None
-            self._container.mux(packet)
+            if packet.pts >= 0:  # an encoder's run-up lies before 0; with it the muxer would move the pictures
+                self._container.mux(packet)
 
     def close(self) -> None:
         if self._stream is not None:
@@ -161,6 +166,7 @@ class AvEncoder:
         stream.options = VIDEO_OPTIONS.get(codec, {})
         context = stream.codec_context
         context.gop_size = max(1, round(KEYFRAME_S * self._rate))
+        context.max_b_frames = 0  # with B-frames a fragmented file would begin two pictures late
         context.color_range, context.colorspace, context.color_primaries, context.color_trc = MPEG_RANGE, BT601, BT601, BT601
         if codec == "mpeg4":
             context.bit_rate = self._width * self._height * 4
@@ -188,7 +194,7 @@ class AvEncoder:
             self._sound.start(float(index / self._rate))
 
     def describe(self) -> str:
-        return f"{self.codec}, {'sound ' + self._sound.codec if self._sound is not None else 'no sound'}"
+        return f"{self.codec}, {self._sound.describe() if self._sound is not None else 'no sound'}"
 
     def close(self) -> None:
         with contextlib.suppress(self._av.FFmpegError):  # a full disk: the fragments so far play

@@ -18,6 +18,7 @@ import importlib.util
 import os
 import queue
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ from livecam.types import U8, DeviceInfo, State, VideoFormat
 
 QUEUE = 4
 """Pictures that may wait for the encoder: 130 ms at 30 fps, 11 MB at 720p."""
+
+FALLBACK_FPS = 30.0
+"""For a source that does not know its rate."""
 
 OPTIONS = frozenset({"overwrite", "audio", "every_frame"})
 
@@ -122,8 +126,9 @@ class FileOutput:
         self.frames += 1
 
     def _give_up(self, error: OutputLostError) -> None:
-        self._lost = error
+        """Finishes first: whoever is told that the recording ended finds it playable."""
         self._finish()
+        self._lost = error
 
     def _finish(self) -> None:
         self._space.release()
@@ -133,6 +138,7 @@ class FileOutput:
 def open(target: str, fmt: VideoFormat, config: OutputConfig, surface: Surface | None) -> FileOutput:
     """A recording. Raises UsageError (no name, unknown ending or option, file exists), OutputError (folder, disk, encoder), MissingExtraError."""
     name, options = _target.split(target, OPTIONS)
+    fmt = fmt if fmt.fps > 0 else replace(fmt, fps=FALLBACK_FPS)
     path = _checked(name, overwrite=_target.flag(options, "overwrite"))
     every_frame = _target.flag(options, "every_frame")
     source = _sound_source(options.get("audio", ""), path)

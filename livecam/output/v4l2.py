@@ -38,6 +38,9 @@ SOUND_VERSION = (0, 13)
 """From here on v4l2loopback keeps track of its writer by itself, and STREAMON means memory-mapped buffers that were asked for before.
 0.12.7 does not tell its version at all."""
 
+FALLBACK_FPS = 30.0
+"""For a source that does not know its rate."""
+
 FLOW_S = 0.3
 """A writer at 4 fps or more shows itself within this time."""
 
@@ -181,7 +184,7 @@ def _open_locked(path: Path, fmt: VideoFormat, pixel_format: str, lock: _lock.De
                 f"{path} is held to {granted.pixel_format} {granted.width_px}x{granted.height_px} by a program that still has it open"
                 f"{_who(path)}; close that program and start again"
             )
-        node.set_fps(fmt.fps)
+        node.set_fps(fmt.fps if fmt.fps > 0 else FALLBACK_FPS)
         if (_v4l2.loopback_version() or (0,)) < SOUND_VERSION:
             node.stream_on()
         return V4l2Output(node, lock, granted, _v4l2.card_name(path) or path.name)
