@@ -470,6 +470,15 @@ def test_the_slot_keeps_the_newest_and_never_hands_out_what_is_written() -> None
     assert (slot.take() or taken).image[0, 0, 0] == 8
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "shape"), [(1280, 720, (720, 1280)), (1282, 2, (2, 1280)), (3840, 2160, (720, 1280)), (9000, 1, (1, 1280))]
+)
+def test_wide_pictures_keep_their_shape_and_colour(width: int, height: int, shape: tuple[int, int]) -> None:
+    fitted = _web_jpeg._fit(picture(90, width, height))
+    assert fitted.shape == (*shape, 3)
+    assert (fitted == picture(90, shape[1], shape[0])).all()
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_both_jpeg_encoders_agree_with_the_picture(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     if fast:

@@ -91,6 +91,7 @@ function show() {
 function cover(on) {
   if (ended) return;
   if (!say({do: "cover", value: on ? "on" : "off"})) return complain("Not connected: this page could not cover the picture. Use the terminal (key c), or close the camera in the call.");
+  complain("");
   wish = {covered: on, until: performance.now() + CONFIRM_MS};
   show();
 }
