@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -9,9 +11,36 @@ from engines.synth.assets import Bytes, Floats
 from engines.synth.skin import to_srgb
 
 
+TABLE_STEPS = 4096
+TABLE_TOP = 4.0
+"""Linear light at the end of the tone table; what is brighter is white."""
+GRAIN_SIZE = 1536
+
+
 def tone(linear: Floats, exposure: float = 1.0) -> Floats:
     """A soft shoulder above 0.7 so that highlights do not clip, then sRGB 0..255 float32."""
-    x = np.maximum(linear, 0) * np.float32(exposure)
+    x = np.clip(np.asarray(linear, np.float32) * np.float32(exposure), 0, TABLE_TOP)
+    index = np.sqrt(x) * np.float32((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
+    return np.take(_tone_table(), (index + np.float32(0.5)).astype(np.uint16))
+
+
+@lru_cache(maxsize=1)
+def _tone_table() -> Floats:
+    """sRGB of linear light, at steps of its square root."""
+    x = (np.arange(TABLE_STEPS, dtype=np.float32) / (TABLE_STEPS - 1)) ** 2 * TABLE_TOP
+    return exact_tone(x.astype(np.float32))
+
+
+@lru_cache(maxsize=1)
+def _grain() -> Floats:
+    """Sensor noise (1536, 1536, 3) of unit strength: mostly the same in all colours."""
+    rng = np.random.default_rng(77)
+    common = rng.standard_normal((GRAIN_SIZE, GRAIN_SIZE), np.float32)[..., None]
+    return 0.8 * common + 0.4 * rng.standard_normal((GRAIN_SIZE, GRAIN_SIZE, 3), np.float32)
+
+
+def exact_tone(x: Floats) -> Floats:
+    """What `tone` looks up."""
     knee = np.float32(0.70)
     over = np.maximum(x - knee, 0)
     room = np.float32(1.0) - knee
@@ -32,14 +61,15 @@ def over(person: Floats, origin: tuple[int, int], background: Floats) -> Floats:
 
 def develop(linear: Floats, exposure: float = 1.0, blur_px: float = 0.45, noise: float = 1.0,
             sharpen: float = 0.25, seed: int = 0) -> Bytes:
-    """Linear (H, W, 3) RGB to a webcam's BGR uint8: blur, tone, sharpening, noise (grey levels)."""
+    """Linear (H, W, 3) RGB to a webcam's BGR uint8: blur, tone, sharpening, noise (grey levels;
+    pictures up to 1536 px)."""
     soft = cv2.GaussianBlur(linear, (0, 0), blur_px) if blur_px > 0 else linear
     image = tone(soft, exposure)
     if sharpen > 0:
         image = image + sharpen * (image - cv2.GaussianBlur(image, (0, 0), 1.2))
     if noise > 0:
         rng = np.random.default_rng(seed)
-        grain = rng.standard_normal(image.shape[:2], np.float32)[..., None]
-        colour = rng.standard_normal(image.shape, np.float32)
-        image = image + noise * (0.8 * grain + 0.4 * colour)
+        height, width = image.shape[:2]
+        x, y = (int(rng.integers(0, max(GRAIN_SIZE - n, 1))) for n in (width, height))
+        image = image + np.float32(noise) * _grain()[y:y + height, x:x + width]
     return np.ascontiguousarray(np.clip(image + 0.5, 0, 255).astype(np.uint8)[..., ::-1])

@@ -46,6 +46,10 @@ from engines.synth.surface import (
 
 MAP_SIZE = 2048
 """Side of the skin textures."""
+UPPER_TEETH_FROM = 15060
+"""First base vertex of the upper teeth's helper; the lower teeth's come before."""
+TEETH_DROP_DM = (-0.050, -0.035)
+"""Upper and lower teeth are set lower than in the base mesh, whose lips hide the upper ones."""
 BUST_JOINT = "spine-2"
 """Nothing below this joint is drawn."""
 
@@ -143,6 +147,8 @@ class Person:
         self.eyes = _proxy(a / "eyes", "high-poly", self._groups)
         self.teeth = _proxy(a / "teeth", "teeth_base", self._groups)
         self.tongue = _proxy(a / "tongue", "tongue01", self._groups)
+        upper = self.teeth.binding.corners.mean(1) >= UPPER_TEETH_FROM
+        self._teeth_drop = np.where(upper, *TEETH_DROP_DM).astype(np.float32)
         self._load_textures(a)
         self._build_skin_surface(base_mesh())
         self.layers = tuple(self._layers(a))
@@ -260,6 +266,8 @@ class Person:
         parts = [skin, eyes]
         for proxy in (self.teeth, self.tongue):
             points = follow(proxy.binding, base, self.neutral)
+            if proxy is self.teeth:
+                points[:, 1] += self._teeth_drop
             parts.append(skin_points(points, matrices, proxy.weights))
         cloth = follow(self.cloth.binding, self.neutral)
         parts.append(skin_points(cloth, matrices, self.cloth.weights))

@@ -175,7 +175,7 @@ def blend_sorted(
                 keep = p * cover[a] + q * cover[b] + r * cover[c]
                 if keep < 0.999:
                     # Strands go one after the other, by their rank.
-                    alpha *= min(max((texture[tj, ti, 4] - 1.0) / 0.3 + keep * 4.34, 0.0), 1.0)
+                    alpha *= min(max((texture[tj, ti, 4] - 1.0) / 0.7 + keep * 2.43, 0.0), 1.0)
                 alpha = min(alpha, 1.0)
                 if alpha < 0.004:
                     continue

@@ -27,6 +27,8 @@ AO_DIRECTIONS = 56
 BUMP = 2.6
 SCATTER_DM = (0.022, 0.011, 0.007)
 """How far light spreads under the skin in red, green and blue (standard deviation)."""
+SHADE_GAIN = (0.30, 0.95, 0.50, 0.60, 0.45)
+"""How much screen-space occlusion darkens skin, eyes, teeth, tongue and clothes."""
 LUT = to_linear(np.arange(256, dtype=np.float32))
 
 
@@ -72,10 +74,11 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What to draw: all by default. hair False leaves hair out; materials picks opaque ones."""
+    """What to draw: all by default. hair False leaves brows, lashes and hair out; triangles (K,)
+    int32 picks opaque triangles of the person; shadow False draws none."""
 
     hair: bool = True
-    materials: tuple[int, ...] | None = None
+    triangles: Ints | None = None
     shadow: bool = True
 
 
@@ -215,8 +218,10 @@ def _screen_shade(depth: Floats, ids: Ints, material: Bytes, px_per_dm: float) -
     covered = depth > 0
     distance = np.where(covered, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
     out = np.ones(depth.shape, np.float32)
-    kind = np.where(covered, material[np.maximum(ids, 0)], 255)
-    gain = np.choose(np.minimum(kind, 5), [0.30, 0.95, 0.85, 0.85, 0.45, 0.0])
+    kind = np.where(covered, material[np.maximum(ids, 0)], np.uint8(255))
+    table = np.zeros(256, np.float32)
+    table[:5] = SHADE_GAIN
+    gain = table[kind]
     for sigma_dm, cap in ((0.035, 0.10), (0.12, 0.22)):
         scale = 4 if sigma_dm > 0.1 else 2
         small = cv2.resize(distance, None, fx=1 / scale, fy=1 / scale,
@@ -233,29 +238,39 @@ def _screen_shade(depth: Floats, ids: Ints, material: Bytes, px_per_dm: float) -
 
 
 def _scatter(light: Floats, mask: NDArray[np.bool_], px_per_dm: float) -> Floats:
-    """Blur the light under the skin, each colour by its own distance, within the mask."""
-    weight = mask.astype(np.float32)
-    out = light.copy()
+    """Blur the light under the skin in place, each colour by its own distance, within the mask."""
+    columns = np.flatnonzero(mask.any(0))
+    rows = np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return light
+    part = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    inside = mask[part]
+    weight = inside.astype(np.float32)
     for c, reach in enumerate(SCATTER_DM):
         sigma = reach * px_per_dm
         if sigma < 0.4:
             continue
-        blur = cv2.GaussianBlur(light[..., c] * weight, (0, 0), sigma)
+        plane = light[..., c][part]
+        blur = cv2.GaussianBlur(plane * weight, (0, 0), sigma)
         total = cv2.GaussianBlur(weight, (0, 0), sigma)
-        out[..., c] = np.where(mask, blur / np.maximum(total, 1e-3), light[..., c])
-    return out
+        light[..., c][part] = np.where(inside, blur / np.maximum(total, 1e-3), plane)
+    return light
 
 
 def _extent(camera: Camera, person: Person, points: Points, parts: Parts
             ) -> tuple[int, int, int, int]:
     xs, ys, _ = camera.project(points.opaque)
-    if parts.materials is not None:
-        used = np.unique(person.tri[np.isin(person.material, parts.materials)])
+    if parts.triangles is not None:
+        used = np.unique(person.tri[parts.triangles])
         xs, ys = xs[used], ys[used]
     if parts.hair and person.look.hair:
         hx, hy, _ = camera.project(points.layers[-1])
         xs, ys = np.concatenate([xs, hx]), np.concatenate([ys, hy])
     width, height = camera.size
+    seen = ys < height + 60
+    if not seen.any():
+        return 0, 0, 0, 0
+    xs, ys = xs[seen], ys[seen]
     x0, x1 = int(np.clip(xs.min() - 3, 0, width)), int(np.clip(xs.max() + 4, 0, width))
     y0, y1 = int(np.clip(ys.min() - 3, 0, height)), int(np.clip(ys.max() + 4, 0, height))
     return x0, y0, max(x1, x0), max(y1, y0)
@@ -266,7 +281,7 @@ def _thinning(points: Floats, normals: Floats, camera: Camera) -> Floats:
     view = np.array(camera.position, np.float32) - points
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     facing = np.abs((normals * view).sum(1))
-    x = np.clip((facing - 0.02) / 0.33, 0, 1)
+    x = np.clip((facing - 0.01) / 0.27, 0, 1)
     return (x * x * (3 - 2 * x)).astype(np.float32)
 
 
@@ -308,9 +323,8 @@ class Renderer:
         ids = np.full(shape, -1, np.int32)
         bary = np.zeros((*shape, 2), np.float32)
         xs, ys, inv = screen(points.opaque)
-        tri, cull, keep = self.person.tri, self.person.cull, None
-        if parts.materials is not None:
-            keep = np.flatnonzero(np.isin(self.person.material, parts.materials)).astype(np.int32)
+        tri, cull, keep = self.person.tri, self.person.cull, parts.triangles
+        if keep is not None:
             tri, cull = tri[keep], cull[keep]
         raster.raster_ids(xs, ys, inv, tri, cull, depth, ids, bary)
         if keep is not None:
@@ -364,8 +378,7 @@ class Renderer:
         skin = (ids >= 0) & (person.material[np.maximum(ids, 0)] == shade.SKIN)
         diffuse = _scatter(diffuse, skin, px_per_dm)
         image = np.zeros((*ids.shape, 4), np.float32)
-        image[..., :3] = np.minimum(diffuse * albedo + spec, 2.5)
-        image[..., 3] = ids >= 0
+        shade.compose(ids, diffuse, albedo, spec, image)
         return image
 
     def _hair(self, points: Points, camera: Camera, light: Light, image: Floats, depth: Floats,

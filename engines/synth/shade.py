@@ -23,7 +23,7 @@ SKIN, EYE, TEETH, TONGUE, CLOTH = 0, 1, 2, 3, 4
 
 # Per material: wrap of the diffuse light in R, G, B; specular strength; roughness of the two lobes.
 MATERIALS = np.array([
-    [0.34, 0.16, 0.11, 0.030, 0.52, 0.30],
+    [0.34, 0.16, 0.11, 0.024, 0.55, 0.36],
     [0.45, 0.40, 0.38, 0.045, 0.20, 0.06],
     [0.40, 0.34, 0.30, 0.050, 0.25, 0.12],
     [0.45, 0.20, 0.15, 0.050, 0.35, 0.18],
@@ -220,6 +220,15 @@ def shade_samples(
             b2 = 1.0 - b0 - b1
             a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
             kind = material[t]
+            if kind == CLOTH and (i & 1 or j & 1):
+                # Cloth is soft and out of focus: one shaded sample serves four.
+                near = ids[j & ~1, i & ~1]
+                if near >= 0 and material[near] == CLOTH:
+                    for ch in range(3):
+                        out_light[j, i, ch] = out_light[j & ~1, i & ~1, ch]
+                        out_albedo[j, i, ch] = out_albedo[j & ~1, i & ~1, ch]
+                        out_spec[j, i, ch] = out_spec[j & ~1, i & ~1, ch]
+                    continue
             for k in range(3):
                 p[k] = b0 * points[a, k] + b1 * points[b, k] + b2 * points[c, k]
                 n[k] = b0 * normals[a, k] + b1 * normals[b, k] + b2 * normals[c, k]
@@ -262,7 +271,7 @@ def shade_samples(
             for q in range(lights.shape[0]):
                 share = lit if q == 0 else 0.25 + 0.75 * occ
                 share = share * (0.55 + 0.45 * occ)
-                _add_light(n, ns, view, lights[q], kind, params[kind], share, gloss * occ,
+                _add_light(n, ns, view, lights[q], kind, params[kind], share, gloss * occ * occ,
                            diffuse, spec)
             for ch in range(3):
                 sky = (ambient[0, ch] + ambient[1, ch] * n[0] + ambient[2, ch] * n[1]
@@ -317,3 +326,15 @@ def shade_points(
             for ch in range(3):
                 out_light[k, ch] += d * lights[q, 3 + ch]
                 out_sheen[k, ch] += shine * ring * d * lights[q, 3 + ch]
+
+
+@njit(cache=True, fastmath=True)
+def compose(ids: Ints, light: Floats, albedo: Floats, spec: Floats, image: Floats) -> None:
+    """image (H, W, 4) = light * albedo + spec, alpha 1, where ids (H, W) >= 0; highlights capped."""
+    height, width = ids.shape
+    for j in range(height):
+        for i in range(width):
+            if ids[j, i] >= 0:
+                for c in range(3):
+                    image[j, i, c] = min(light[j, i, c] * albedo[j, i, c] + spec[j, i, c], 2.5)
+                image[j, i, 3] = 1.0

@@ -1,0 +1,19 @@
+"""python -m engines TOOL …: the tools that make livecam's files."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(argv: list[str]) -> int:
+    """Run one tool; the exit code."""
+    if argv[:1] == ["synth"]:
+        from engines.synth.cli import main as synth  # noqa: PLC0415 - numba loads slowly
+
+        return synth(argv[1:])
+    print("usage: python -m engines synth {personas,demo,sheet} [--help]", file=sys.stderr)
+    return 0 if argv[:1] in (["-h"], ["--help"]) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,270 @@
+"""The personas that ship with livecam: who they are, their portraits and their files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from engines.synth.assets import AssetsError, Bytes, Floats, Ints
+from engines.synth.expression import Pose
+from engines.synth.film import develop, over, tone
+from engines.synth.labels import OVAL_VERTICES, label_face
+from engines.synth.landmarks import Landmarker
+from engines.synth.light import SOFT_FRONT
+from engines.synth.people import PEOPLE, Someone
+from engines.synth.person import UPPER_TEETH_FROM, Person
+from engines.synth.scene import ALL, Camera, Parts, Renderer
+from engines.synth.shade import EYE, TEETH, TONGUE
+
+SIZE = 640
+FACE_SHARE = 0.60
+"""Chin to brow, as a share of the portrait's height."""
+CHIN_Y = 0.865
+"""Where the chin stands, as a share of the height."""
+DISTANCE_DM = 7.0
+EYE_SIZE = 192
+GREY = 0.20
+JPEG_QUALITY = 92
+MAX_BYTES = 500_000
+MIN_SCORE = 0.9
+"""Below this landmark score a portrait is not taken."""
+
+_CALM = {"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.14,
+         "mouthSmileRight": 0.14, "browInnerUp": 0.08}
+POSES: dict[str, Pose] = {
+    "neutral": Pose(_CALM),
+    "open_mouth": Pose({**_CALM, "jawOpen": 1.0, "mouthUpperUpLeft": 0.95,
+                        "mouthUpperUpRight": 0.95, "mouthLowerDownLeft": 0.6,
+                        "mouthLowerDownRight": 0.6, "mouthStretchLeft": 0.2,
+                        "mouthStretchRight": 0.2}),
+    "closed_eyes": Pose({**_CALM, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Portraits:
+    """pictures by pose name (640, 640, 3) uint8 BGR; boxes: face boxes (4,) in them."""
+
+    pictures: dict[str, Bytes]
+    boxes: dict[str, Floats]
+
+
+def portrait_camera(person: Person) -> Camera:
+    """The camera of all portraits of a person."""
+    chin = person.neutral[OVAL_VERTICES[18]].astype(np.float64)
+    brow_y = float(person.neutral[[4854, 11471], 1].mean()) + 0.20
+    height = brow_y - float(chin[1])
+    focal = FACE_SHARE * SIZE * (DISTANCE_DM - 0.15) / height
+    eyes_z = float(person.head_centre()[2])
+    middle_y = (brow_y + float(chin[1])) / 2
+    centre_y = SIZE * (CHIN_Y - FACE_SHARE / 2) - 0.5
+    return Camera(focal, ((SIZE - 1) / 2, centre_y), (0.0, middle_y, eyes_z + DISTANCE_DM),
+                  (SIZE, SIZE))
+
+
+def draw_portraits(renderer: Renderer, camera: Camera) -> Portraits:
+    """The three portraits before plain grey."""
+    pictures: dict[str, Bytes] = {}
+    boxes: dict[str, Floats] = {}
+    back = np.full((SIZE, SIZE, 3), GREY, np.float32)
+    for name, pose in POSES.items():
+        drawn = renderer.draw(pose, camera, SOFT_FRONT)
+        pictures[name] = develop(over(drawn.rgba, drawn.origin, back), blur_px=0.4, noise=0.7,
+                                 sharpen=0.2, seed=1)
+        boxes[name] = label_face(drawn.points.base, camera).box_px
+    return Portraits(pictures, boxes)
+
+
+def straight_alpha(rgba: Floats) -> Bytes:
+    """Premultiplied linear (H, W, 4) as straight BGRA uint8; colours run under the clear part."""
+    alpha = np.clip(rgba[..., 3:4], 0, 1)
+    colour = rgba[..., :3] / np.maximum(alpha, 1e-3)
+    solid = (alpha > 0.5).astype(np.float32)
+    spread = cv2.GaussianBlur(colour * solid, (0, 0), 3) / np.maximum(
+        cv2.GaussianBlur(solid, (0, 0), 3)[..., None], 1e-3)
+    colour = np.where(alpha > 0.5, colour, spread)
+    out = np.concatenate([tone(colour)[..., ::-1], 255 * alpha], 2)
+    return np.clip(out + 0.5, 0, 255).astype(np.uint8)
+
+
+def draw_eye(renderer: Renderer, right: bool) -> tuple[Bytes, float, float]:
+    """One eyeball (192, 192) BGRA, and its radius and its iris' radius in pixels."""
+    person = renderer.person
+    rest = person.pose(Pose())
+    x, y, z = (float(v) for v in rest.eyes[0 if right else 1, :3])
+    radius = float(rest.eyes[0, 6])
+    distance = 20.0
+    focal = 0.97 * EYE_SIZE / 2 / radius * distance
+    middle = (EYE_SIZE - 1) / 2
+    camera = Camera(focal, (middle, middle), (x, y, z + distance), (EYE_SIZE, EYE_SIZE))
+    eye = np.flatnonzero(person.material == EYE)
+    side = rest.opaque[person.tri[eye], 0].mean(1)
+    eye = eye[(side < 0) == (x < 0)].astype(np.int32)
+    image = _draw_alone(renderer, Pose(), camera, eye)
+    ball = focal * radius / distance
+    return image, ball, iris_radius(image, ball)
+
+
+def iris_radius(eye: Bytes, ball_px: float) -> float:
+    """Radius in pixels of the iris in a centred eye (H, W, 4): the steepest rise of brightness."""
+    grey = cv2.GaussianBlur(eye[..., :3].astype(np.float32).mean(2), (0, 0), 1.5)
+    yy, xx = np.mgrid[:eye.shape[0], :eye.shape[1]]
+    middle = (eye.shape[0] - 1) / 2
+    radius = np.hypot(xx - middle, yy - middle)
+    rings = [float(np.median(grey[(radius >= r) & (radius < r + 1)]))
+             for r in range(int(ball_px * 0.8))]
+    rise = np.diff(np.convolve(rings, np.ones(3) / 3, mode="same"))
+    low = int(ball_px * 0.3)
+    return float(low + np.argmax(rise[low:int(ball_px * 0.72)]) + 1)
+
+
+def _draw_alone(renderer: Renderer, pose: Pose, camera: Camera, triangles: Ints) -> Bytes:
+    drawn = renderer.draw(pose, camera, SOFT_FRONT, Parts(False, triangles, False))
+    canvas = np.zeros((camera.size[1], camera.size[0], 4), np.float32)
+    height, width = drawn.rgba.shape[:2]
+    x, y = drawn.origin
+    canvas[y:y + height, x:x + width] = drawn.rgba
+    return straight_alpha(canvas)
+
+
+def mouth_parts(person: Person) -> dict[str, Ints]:
+    """Triangles of teeth_upper, teeth_lower and tongue."""
+    teeth = np.flatnonzero(person.material == TEETH)
+    start = person.part_start[2]
+    helper = person.teeth.binding.corners.mean(1)
+    upper = (helper[person.tri[teeth] - start].mean(1) >= UPPER_TEETH_FROM)
+    return {"teeth_upper": teeth[upper].astype(np.int32),
+            "teeth_lower": teeth[~upper].astype(np.int32),
+            "tongue": np.flatnonzero(person.material == TONGUE).astype(np.int32)}
+
+
+def draw_mouth(renderer: Renderer, camera: Camera) -> dict[str, tuple[Bytes, list[int]]]:
+    """Each part of the open mouth alone: cropped BGRA, and its x, y, width, height in the picture."""
+    out: dict[str, tuple[Bytes, list[int]]] = {}
+    for name, triangles in mouth_parts(renderer.person).items():
+        image = _draw_alone(renderer, POSES["open_mouth"], camera, triangles)
+        ys, xs = np.nonzero(image[..., 3] > 8)
+        x0, x1, y0, y1 = int(xs.min()), int(xs.max()) + 1, int(ys.min()), int(ys.max()) + 1
+        out[name] = (np.ascontiguousarray(image[y0:y1, x0:x1]), [x0, y0, x1 - x0, y1 - y0])
+    return out
+
+
+def _encoded(image: Bytes, kind: str) -> NDArray[np.uint8]:
+    flags = ([cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == ".jpg"
+             else [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return cv2.imencode(kind, image, flags)[1].ravel()
+
+
+def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target: Path
+                 ) -> tuple[Bytes, Bytes]:
+    """Render one persona into target/<id>.safetensors; return the portrait and a check picture.
+
+    Raises AssetsError when a portrait is not found as a face, or the file grows too large.
+    """
+    renderer = Renderer(Person(someone.look, assets), supersample=3)
+    camera = portrait_camera(renderer.person)
+    portraits = draw_portraits(renderer, camera)
+    tensors: dict[str, np.ndarray] = {}
+    metadata = {
+        "format": "livecam-persona", "version": "1", "id": someone.id, "name": someone.name,
+        "kind": "synthetic", "description": someone.description,
+        "age": str(round(someone.look.shape.age_years)), "licence": "CC0-1.0 renders",
+        "seed": str(someone.look.shape.seed), "maker": "engines synth personas"}
+    checks: list[Bytes] = []
+    for name, picture in portraits.pictures.items():
+        found = landmarker.find(picture, portraits.boxes[name])
+        if found.score < MIN_SCORE:
+            raise AssetsError(f"persona {someone.id}: expected a face score of at least "
+                              f"{MIN_SCORE} on {name}, found {found.score:.2f}; change the look")
+        tensors[name] = _encoded(picture, ".jpg")
+        tensors[f"{name}_mesh"] = found.points
+        checks.append(_with_points(picture, found.points))
+    for side, right in (("eye_right", True), ("eye_left", False)):
+        image, ball, iris = draw_eye(renderer, right)
+        tensors[side] = _encoded(image, ".png")
+        metadata["eye_ball_radius_px"], metadata["eye_iris_radius_px"] = f"{ball:.2f}", f"{iris:.2f}"
+        checks.append(_on_grey(image))
+    for part, (image, box) in draw_mouth(renderer, camera).items():
+        tensors[part] = _encoded(image, ".png")
+        metadata[f"{part}_xywh_px"] = json.dumps(box)
+        checks.append(_on_grey(image))
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / f"{someone.id}.safetensors"
+    save_file(tensors, str(path), metadata)
+    if path.stat().st_size > MAX_BYTES:
+        raise AssetsError(f"persona {someone.id}: expected at most {MAX_BYTES} bytes, found "
+                          f"{path.stat().st_size}; lower JPEG_QUALITY")
+    return portraits.pictures["neutral"], _strip(checks)
+
+
+def _with_points(picture: Bytes, points: Floats) -> Bytes:
+    out = picture.copy()
+    for k, p in enumerate(points):
+        colour = (0, 0, 255) if k >= 468 else (0, 255, 0)
+        cv2.circle(out, (round(float(p[0])), round(float(p[1]))), 1, colour, -1)
+    return out
+
+
+def _on_grey(image: Bytes) -> Bytes:
+    alpha = image[..., 3:4].astype(np.float32) / 255
+    return (image[..., :3] * alpha + 128 * (1 - alpha)).astype(np.uint8)
+
+
+def _strip(images: list[Bytes]) -> Bytes:
+    out = []
+    for image in images:
+        scale = min(1.0, SIZE / image.shape[0])
+        canvas = np.zeros((SIZE, max(int(image.shape[1] * scale), 1), 3), np.uint8)
+        part = image[:SIZE]
+        canvas[:part.shape[0], :part.shape[1]] = part
+        out.append(canvas)
+    return np.hstack(out)
+
+
+def find_models(folder: Path | None) -> Path:
+    """The folder of the landmark models: the given one, or livecam's store, which fetches them."""
+    if folder is not None:
+        return folder
+    from livecam.config import default_cache_dir  # noqa: PLC0415 - the store needs more packages
+    from livecam.store import Store  # noqa: PLC0415
+
+    store = Store(default_cache_dir())
+    store.path("iris_landmark")
+    return store.path("face_landmark").parent
+
+
+def make_personas(assets: Path, models: Path | None, out: Path, sheet: Path,
+                  only: list[str] | None = None) -> None:
+    """Render the persona files, and a contact sheet (also next to it: nothing else)."""
+    landmarker = Landmarker(find_models(models))
+    faces: list[Bytes] = []
+    for someone in PEOPLE:
+        if only and someone.id not in only:
+            continue
+        portrait, check = make_persona(someone, assets, landmarker, out)
+        faces.append(cv2.resize(portrait, (320, 320), interpolation=cv2.INTER_AREA))
+        if only:
+            cv2.imwrite(str(sheet.with_name(f"check_{someone.id}.png")), check)
+        print(f"{someone.id}: {(out / f'{someone.id}.safetensors').stat().st_size} bytes",
+              flush=True)
+    if not only:
+        write_sheet(faces, sheet)
+
+
+def write_sheet(faces: list[Bytes], path: Path, columns: int = 5) -> None:
+    """A contact sheet of equally sized pictures, at most 300 KB."""
+    blank = np.full_like(faces[0], 124)
+    rows = [faces[k:k + columns] for k in range(0, len(faces), columns)]
+    rows = [row + [blank] * (columns - len(row)) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.vstack([np.hstack(r) for r in rows]),
+                [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+__all__ = ["ALL", "make_personas"]
