@@ -29,6 +29,7 @@ class Source:
         """candidates: in the order in which they are tried. reason: why these, "" when the user named it."""
         self._config = config
         self._candidates = candidates
+        self._known_as = ""
         self.reason = reason
         """Why this source runs, for the start banner; grows when "auto" falls back. "" when the user named it."""
 
@@ -54,7 +55,30 @@ class Source:
         return not self._config.realtime and any(_member(kind).accepts(inner) for kind in STILL_SOURCES)
 
     def open(self) -> Capture:
-        """Opens it. Raises CaptureError; with several candidates the error tells what each one said."""
+        """Opens it. Raises CaptureError; with several candidates the error tells what each one said.
+
+        A camera that was open before and is absent now is looked for by its name: plugged in again, it may have got another number.
+        """
+        try:
+            capture = self._open_first()
+        except DeviceAbsentError:
+            moved = self._moved()
+            if moved is None:
+                raise
+            self._candidates = (moved,)
+            capture = self._open_first()
+        if self.kind == "opencv" and not self._known_as:
+            self._known_as = next((device.name for device in _member("opencv").devices() if device.spec == self.spec), "")
+        return capture
+
+    def _moved(self) -> DeviceInfo | None:
+        """The only camera of the name that was open before, when it is elsewhere now."""
+        if not self._known_as:
+            return None
+        same = [device for device in _member("opencv").devices() if device.name == self._known_as and device.spec != self.spec]
+        return same[0] if len(same) == 1 else None
+
+    def _open_first(self) -> Capture:
         failures: list[CaptureError] = []
         for candidate in self._candidates:
             try:

@@ -18,6 +18,18 @@ _AV_LOG_QUIET = "-8"
 _environment = threading.Lock()
 
 
+class _Quiet:
+    """OpenCV has one log level a process: who is inside `silent`, and the level to come back to."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.level = 0
+
+
+_quiet = _Quiet()
+
+
 def open_video(target: str, options: str = "", open_timeout_ms: int = 0, read_timeout_ms: int = 0) -> cv2.VideoCapture:
     """`target` (path or address) by FFmpeg; ask `isOpened()` of the result. options: "name;value|name;value" for FFmpeg's demuxer."""
     parameters = [cv2.CAP_PROP_N_THREADS, DECODER_THREADS]
@@ -31,13 +43,19 @@ def open_video(target: str, options: str = "", open_timeout_ms: int = 0, read_ti
 
 @contextmanager
 def silent() -> Generator[None]:
-    """OpenCV's own messages off: every failure becomes an error of ours, and the terminal belongs to the live table."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(0)
+    """OpenCV's own messages off: every failure becomes an error of ours, and the terminal belongs to the live table. Threads may overlap in it."""
+    with _quiet.lock:
+        if not _quiet.inside:
+            _quiet.level = cv2.utils.logging.getLogLevel()
+            cv2.utils.logging.setLogLevel(0)
+        _quiet.inside += 1
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        with _quiet.lock:
+            _quiet.inside -= 1
+            if not _quiet.inside:
+                cv2.utils.logging.setLogLevel(_quiet.level)
 
 
 @contextmanager

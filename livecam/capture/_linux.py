@@ -196,11 +196,12 @@ class V4L2Grabber:
     def close(self) -> None:
         self._closing = True
         if self._lock.acquire(timeout=RELEASE_S):
-            self._source.release()
+            with silent():
+                self._source.release()
             self._lock.release()
         else:
             threading.Thread(target=self._release_late, name="livecam-capture-release", daemon=True).start()
 
     def _release_late(self) -> None:
-        with self._lock:
+        with self._lock, silent():
             self._source.release()

@@ -393,6 +393,33 @@ def test_auto_takes_real_cameras_in_turn_and_falls_back_to_the_demo_with_every_r
 
 
 @linux
+def test_a_camera_that_comes_back_under_another_number_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nodes(monkeypatch, WEBCAM, SECOND)
+    there = {"/dev/video0"}
+
+    def open_if_there(spec: str, config: CaptureConfig) -> str:
+        if spec not in there:
+            raise DeviceAbsentError(f"{spec} is absent")
+        return spec
+
+    monkeypatch.setattr(opencv, "open", open_if_there)
+    source = choose(replace(CONFIG, camera="/dev/video0"))
+    assert source.open() == "/dev/video0"
+    there.clear()
+    fake_nodes(monkeypatch, SECOND)
+    with pytest.raises(DeviceAbsentError, match="video0 is absent"):
+        source.open()
+    moved = ("/dev/video6", *WEBCAM[1:])
+    fake_nodes(monkeypatch, SECOND, moved)
+    there.update(("/dev/video4", "/dev/video6"))
+    assert source.open() == "/dev/video6"
+    there.clear()
+    fake_nodes(monkeypatch, WEBCAM, ("/dev/video8", *WEBCAM[1:]))
+    with pytest.raises(DeviceAbsentError, match="video6 is absent"):
+        source.open()
+
+
+@linux
 def test_auto_without_a_camera_is_the_demo_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nodes(monkeypatch, INFRARED, OWN)
     source = choose(CONFIG)

@@ -278,3 +278,16 @@ def test_a_video_file_behind_an_address_plays_at_its_own_speed_and_ends(tmp_path
 def test_choose_says_what_there_is_when_nothing_fits() -> None:
     with pytest.raises(DeviceAbsentError, match="expected auto, demo, a file"):
         choose(CaptureConfig(camera="no such camera"))
+
+
+def test_silence_ends_only_when_the_last_thread_leaves_it() -> None:
+    from livecam.capture._ffmpeg import silent
+
+    before = cv2.utils.logging.getLogLevel()
+    first, second = silent(), silent()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == 0
+    second.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == before
