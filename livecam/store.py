@@ -40,7 +40,11 @@ CARDS = Path(__file__).parent / "cards"
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a model file is. sha256: 64 hex digits; size_bytes: of the file; sources: tried in order; data: the whole card, as read."""
+    """What a model file is.
+
+    sha256: 64 hex digits; size_bytes: of the file; sources: tried in order; used_by: members of rooms that open it ("detect/yunet"); data: the
+    whole card, as read.
+    """
 
     id: str
     file: str
@@ -49,6 +53,7 @@ class Card:
     sha256: str
     size_bytes: int
     sources: tuple[Source, ...]
+    used_by: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -68,7 +73,8 @@ def read_card(path: Path) -> Card:
     try:
         data = tomllib.loads(path.read_text("utf-8"))
         sources = tuple(Source.from_table(s) for s in data.get("sources", []))
-        card = Card(data["id"], data["file"], data["purpose"], data["licence"], data["sha256"].lower(), int(data["size_bytes"]), sources, data)
+        texts = (data["id"], data["file"], data["purpose"], data["licence"], data["sha256"].lower())
+        card = Card(*texts, int(data["size_bytes"]), sources, tuple(data.get("used_by", ())), data)
     except KeyError as error:
         raise ModelFileError(f"model card {path} lacks the field {error.args[0]!r}") from error
     except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -114,9 +120,9 @@ class Store:
         """Where the file of `model_id` belongs, there or not."""
         return self.cache_dir / "models" / self.card(model_id).file
 
-    def missing(self, model_ids: Sequence[str]) -> tuple[Card, ...]:
-        """Cards of those of `model_ids` whose file is not in the cache."""
-        return tuple(self.card(i) for i in model_ids if not self.file_path(i).exists())
+    def missing(self, members: Sequence[str]) -> tuple[Card, ...]:
+        """Cards of the files that these members of rooms ("detect/yunet") open and that are not in the cache."""
+        return tuple(c for c in self.cards.values() if not set(c.used_by).isdisjoint(members) and not self.file_path(c.id).exists())
 
     def path(self, model_id: str) -> Path:
         """The verified file of `model_id`, fetched when it is missing. Raises UsageError (unknown), ModelFileError (altered, or not to be had)."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from livecam.cli import models
 from livecam.config import Config, RunConfig, SwapConfig
 from livecam.errors import UsageError
 
@@ -61,6 +62,7 @@ def _measure(base: Config, sizes: list[str], frames: int, seconds: float, refere
     unknown = [name for name in sizes if name not in measure.SIZES]
     if unknown or not sizes:
         raise UsageError(f"--size expected {' or '.join(measure.SIZES)}, found {', '.join(unknown) or 'nothing'}")
+    models.fetch_for(base, console)
     results: dict[str, Any] = {}
     for name in sizes:
         console.print(f"{name}: {frames} frames as fast as it goes", style="dim")

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from livecam import store
-from livecam.config import RunConfig
+from livecam.config import Config, RunConfig
 from livecam.errors import ModelFileError, UsageError
 from livecam.store import Checked, Store
 
@@ -40,6 +40,15 @@ def fetching(console: Console | None = None) -> Generator[store.Progress]:
         yield report
     finally:
         bar.stop()
+
+
+def fetch_for(config: Config, console: Console) -> None:
+    """Fetches what a run with these settings opens and the cache lacks, with a progress bar, before anything else starts. Raises ModelFileError."""
+    members = (f"detect/{config.detect.detector}", f"track/{config.track.tracker}")
+    with fetching(console) as progress:
+        models = Store(config.run.cache_dir, progress)
+        for card in models.missing(members):
+            models.fetch(card.id)
 
 
 def _open_store(cache_dir: Path | None, progress: store.Progress | None = None) -> Store:

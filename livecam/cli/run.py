@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from livecam import app as application
+from livecam.cli import models
 from livecam.cli._keys import Keys
 from livecam.cli._view import show_live
 from livecam.config import CaptureConfig, Config, DetectConfig, GuardConfig, OutputConfig, RunConfig, SwapConfig, TrackConfig
@@ -61,6 +62,7 @@ def run(
     config = Config(capture, detect, track, swap, output, guard, run_)
     console = Console(stderr=True)
     granted = _ask_reveal(console) if reveal else None
+    models.fetch_for(config, console)
     with application.Live(config, progress=console.print, reveal=granted) as live, Keys(live.press):
         console.print(live.banner())
         if not json_lines and sys.stdin.isatty():

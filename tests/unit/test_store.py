@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from livecam import _fetch, store
-from livecam.cli import main
+from livecam import _fetch, registry, store
+from livecam.cli import main, models
+from livecam.config import Config, RunConfig
 from livecam.errors import ModelFileError, UsageError
 from livecam.store import Card, Store
 
@@ -85,9 +89,9 @@ def test_member_of_a_wheel(tmp_path: Path, wheel: Path) -> None:
 
 def test_one_wheel_serves_several_cards_at_once(tmp_path: Path, wheel: Path) -> None:
     cards = (card(wheel_source()), card(wheel_source("thing/data/other.bin"), model_id="other", content=CONTENT[::-1]))
-    models = make(tmp_path, *cards)
-    models.path("thing")
-    assert models.path("other").read_bytes() == CONTENT[::-1]
+    held = make(tmp_path, *cards)
+    held.path("thing")
+    assert held.path("other").read_bytes() == CONTENT[::-1]
     assert (tmp_path / "pip.log").read_text() == "called\n"
 
 
@@ -102,9 +106,9 @@ def test_all_failures_are_told_with_the_way_out(tmp_path: Path, wheel: Path) -> 
     short.write_bytes(CONTENT[:-1])
     gone = tmp_path / "gone.bin"
     sources = [*map(url, (wrong, long, short, gone)), wheel_source("thing/none.bin"), wheel_source(digest="0" * 64)]
-    models = make(tmp_path, card(*sources))
+    held = make(tmp_path, card(*sources))
     with pytest.raises(ModelFileError) as caught:
-        models.path("thing")
+        held.path("thing")
     text = str(caught.value)
     expected = [
         f"wrong.bin: SHA-256 is {hashlib.sha256(CONTENT[::-1]).hexdigest()}, expected {DIGEST}",
@@ -114,10 +118,10 @@ def test_all_failures_are_told_with_the_way_out(tmp_path: Path, wheel: Path) -> 
         "holds no thing/none.bin",
         f"the wheel's SHA-256 is {hashlib.sha256(wheel.read_bytes()).hexdigest()}, expected {'0' * 64}",
         "livecam models fetch thing",
-        str(models.file_path("thing")),
+        str(held.file_path("thing")),
     ]
     assert [part for part in expected if part not in text] == []
-    assert not models.file_path("thing").exists()
+    assert not held.file_path("thing").exists()
 
 
 def test_index_without_the_wheel_and_machine_without_pip(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,8 +191,8 @@ def test_second_process_waits_for_the_first(tmp_path: Path, published: Path) -> 
     import fcntl
 
     context = multiprocessing.get_context("spawn")
-    models = make(tmp_path, card(url(published)))
-    path = models.file_path("thing")
+    held = make(tmp_path, card(url(published)))
+    path = held.file_path("thing")
     path.parent.mkdir(parents=True)
     results = context.Queue()
     with (path.parent / "thing.bin.lock").open("a+b") as lock:
@@ -204,6 +208,26 @@ def test_second_process_waits_for_the_first(tmp_path: Path, published: Path) -> 
     assert [ok for ok, _ in found] == [True, True]
     # The one that came second found the file and fetched nothing.
     assert sorted(fetched for _, fetched in found) == [False, True]
+
+
+def test_what_a_run_opens_is_fetched_before_it_starts(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = replace(card(url(published)), used_by=("detect/yunet",))
+    other = replace(card(url(tmp_path / "gone"), model_id="other"), used_by=("detect/scrfd",))
+    monkeypatch.setattr(store, "read_cards", lambda: {c.id: c for c in (used, other)})
+    config = Config(run=RunConfig(cache_dir=tmp_path / "cache"))
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    models.fetch_for(config, terminal)
+    assert (tmp_path / "cache" / "models" / "thing.bin").read_bytes() == CONTENT
+    assert isinstance(terminal.file, io.StringIO) and "fetching thing" in terminal.file.getvalue()
+    silent = Console(file=io.StringIO(), force_terminal=True)
+    models.fetch_for(config, silent)
+    assert isinstance(silent.file, io.StringIO) and silent.file.getvalue() == ""
+
+
+def test_cards_name_members_that_there_are() -> None:
+    members = {f"{room}/{name}" for room in ("detect", "track") for name in registry.names(room)}
+    named = {member for shipped in store.read_cards().values() for member in shipped.used_by}
+    assert {"detect/yunet", "track/mediapipe"} <= named <= members
 
 
 def test_shipped_cards_are_whole() -> None:
