@@ -259,6 +259,26 @@ def test_one_encoding_serves_all_viewers(page: WebOutput) -> None:
     assert page._server.encoded <= len(set.union(*seen)) + 2
 
 
+def test_a_slow_viewer_gets_one_picture_while_a_quick_one_gets_many(page: WebOutput) -> None:
+    async def work(session: aiohttp.ClientSession) -> None:
+        slow = await session.ws_connect(page.url + "socket", origin=origin(page))
+        quick = await session.ws_connect(page.url + "socket", origin=origin(page))
+        await next_picture(slow)
+        for _ in range(8):
+            newest = (await next_picture(quick))[0]
+            await quick.send_json({"do": "next"})
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(next_picture(slow), 0.4)
+        await slow.close()
+        slow = await session.ws_connect(page.url + "socket", origin=origin(page))
+        assert (await next_picture(slow))[0] >= newest
+        await slow.close()
+        await quick.close()
+
+    with Feeder(page):
+        talk(work)
+
+
 def test_a_viewer_that_reads_nothing_does_not_hold_up_send_or_others(page: WebOutput) -> None:
     """A raw socket that shakes hands and never reads, asking for picture after picture; the kernel's buffers fill up."""
     host, port = "127.0.0.1", int(origin(page).rsplit(":", 1)[1])
