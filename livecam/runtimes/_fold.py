@@ -19,6 +19,11 @@ from livecam.runtimes import _protobuf as pb
 RESHAPE, DEQUANTIZE = "Reshape", "DequantizeLinear"
 
 
+def is_blockwise(model: bytes) -> bool:
+    """Whether an ONNX file may hold block-wise quantised weights (a quick look for the attribute's name)."""
+    return b"block_size" in model
+
+
 @dataclass(slots=True)
 class _Node:
     """What folding needs of a NodeProto."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state  # pyright: ignore[reportAttributeAccessIssue]
 
 from livecam.errors import ModelFileError, ModelShapeError, StageError
-from livecam.runtimes import TensorSpec, _gate
+from livecam.runtimes import TensorSpec, _fold, _gate
 
 ERROR_SEVERITY = 3
 """onnxruntime's log level at which only errors are written."""
@@ -73,6 +73,8 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     data = model if isinstance(model, bytes) else _gate.read_file(model)
     name = str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
     _gate.check_onnx(data, name)
+    if _fold.is_blockwise(data):
+        data = _fold.fold_dequantize(data)
     shapes = cast("Mapping[str, int]", (options or {}).get("shapes") or {})
     try:
         # From bytes, onnxruntime knows no folder and refuses external data.

@@ -18,7 +18,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from livecam.errors import ModelFileError, ModelShapeError, StageError
-from livecam.runtimes import TensorSpec, _compiled
+from livecam.runtimes import TensorSpec, _compiled, _fold
 
 TFLITE_MAGIC = b"TFL3"
 """Bytes 4..8 of a TensorFlow Lite file."""
@@ -101,9 +101,21 @@ def _read(core: ov.Core, model: Path | bytes) -> ov.Model:
                 return core.read_model(str(path))
         return core.read_model(io.BytesIO(model))
     except (RuntimeError, OSError) as error:
+        if folded := _folded(model):
+            return core.read_model(io.BytesIO(folded))
         raise ModelFileError(
             f"{_name(model)} is not a model that OpenVINO {ov.__version__} reads (.onnx, .tflite or .xml with its .bin): {_first_line(error)}"
         ) from error
+
+
+def _folded(model: Path | bytes) -> bytes | None:
+    """The model with plain weights, if it is an ONNX file whose block-wise quantised ones may be what OpenVINO refused."""
+    try:
+        data = model if isinstance(model, bytes) else model.read_bytes()
+        folded = _fold.fold_dequantize(data) if _fold.is_blockwise(data) else data
+    except (OSError, ModelFileError):
+        return None
+    return folded if folded != data else None
 
 
 def _spec(port: Any) -> TensorSpec:
