@@ -28,6 +28,10 @@ KEYS = {
 }
 """pygame's names of keys, and what each commands."""
 
+INVISIBLE = frozenset({"dummy", "offscreen"})
+"""SDL's drivers without a screen, which it takes by itself when there is none."""
+HEADLESS = "on a machine without a screen use the output web"
+
 
 class WindowOutput:
     """An open window. Every method must be called from the thread that opened it (macOS: the main one). frames: pictures shown."""
@@ -38,7 +42,7 @@ class WindowOutput:
         self._surface = surface
         self._closed = False
         self._quit = False
-        self._screen = pygame.display.set_mode((fmt.width_px, fmt.height_px), pygame.RESIZABLE)
+        pygame.display.set_mode((fmt.width_px, fmt.height_px), pygame.RESIZABLE)
         pygame.display.set_caption(TITLE)
 
     def send(self, image: U8, capture_ns: int, state: State) -> None:
@@ -64,14 +68,15 @@ class WindowOutput:
     def _show(self, image: U8) -> None:
         height, width = image.shape[:2]
         picture = self._pygame.image.frombuffer(np.ascontiguousarray(image), (width, height), "BGR")
-        shown_w, shown_h = self._screen.get_size()
+        screen = self._pygame.display.get_surface()
+        shown_w, shown_h = screen.get_size()
         if (shown_w, shown_h) == (width, height):
-            self._screen.blit(picture, (0, 0))
+            screen.blit(picture, (0, 0))
         else:
             scale = min(shown_w / width, shown_h / height)
             size = (max(1, int(width * scale)), max(1, int(height * scale)))
-            self._screen.fill((0, 0, 0))
-            self._screen.blit(self._pygame.transform.scale(picture, size), ((shown_w - size[0]) // 2, (shown_h - size[1]) // 2))
+            screen.fill((0, 0, 0))
+            screen.blit(self._pygame.transform.scale(picture, size), ((shown_w - size[0]) // 2, (shown_h - size[1]) // 2))
         self._pygame.display.flip()
         self.frames += 1
 
@@ -101,9 +106,12 @@ def open(target: str, fmt: VideoFormat, config: OutputConfig, surface: Surface |
     pygame = _import_pygame()
     try:
         pygame.display.init()
+        if pygame.display.get_driver() in INVISIBLE and not os.environ.get("SDL_VIDEODRIVER"):
+            pygame.display.quit()
+            raise OutputError(f"no window can be opened: no screen is here; {HEADLESS}")
         return WindowOutput(pygame, fmt, surface)
     except pygame.error as error:
-        raise OutputError(f"no window can be opened: {error}; on a machine without a screen use the output web") from error
+        raise OutputError(f"no window can be opened: {error}; {HEADLESS}") from error
 
 
 def _import_pygame() -> Any:

@@ -101,6 +101,11 @@ def test_a_reader_that_stays_is_seen_and_served_in_its_size(loopback: Results) -
     assert said["bars"] <= 1, "4:3 pictures in a 16:9 device want bars at the sides"
 
 
+def test_contract_of_the_room_holds_on_the_device(loopback: Results) -> None:
+    said = result(loopback, "contract")
+    assert said["code"] == 0 and "SKIPPED" not in said["said"], said["said"]
+
+
 def test_recording_that_fills_the_disk_plays(loopback: Results) -> None:
     said = result(loopback, "disk_full")
     assert "is full" in said["words"] and "the file plays" in said["words"]

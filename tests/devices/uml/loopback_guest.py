@@ -266,6 +266,14 @@ def lingering_reader() -> dict[str, Any]:
     return {"unwatched": unwatched, "watched": watched, "size": said["size"], "describe": describe, "bars": int(images[-1][:, :70].max())}
 
 
+def contract() -> dict[str, Any]:
+    """The room's contract suite on the real device."""
+    with device(exclusive=1):
+        command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-k", "v4l2", "tests/contracts/test_output.py"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return {"code": done.returncode, "said": done.stdout[-2000:]}
+
+
 def disk_full() -> dict[str, Any]:
     """A recording on a disk of 24 MB."""
     folder = Path("/dev/shm/disk")
@@ -296,6 +304,7 @@ def disk_full() -> dict[str, Any]:
 if __name__ == "__main__":
     cv2.setNumThreads(1)
     READERS.append(Reader())
-    chosen = [absent, content_i420, content_yuyv, second_use, trap, second_livecam, busy_exclusive, busy_shared, lingering_reader, disk_full]
+    chosen = [absent, content_i420, content_yuyv, second_use, trap, second_livecam, busy_exclusive, busy_shared]
+    chosen += [lingering_reader, contract, disk_full]
     guest.run(*[scenario for scenario in chosen if not sys.argv[2:] or scenario.__name__ in sys.argv[2:]])
     READERS[0].process.kill()
