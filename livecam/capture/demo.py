@@ -32,8 +32,8 @@ class Labels:
 
     visible: (N,) whether (or what share of) it is seen, 0..1. present: (N,) whether the presenter is in the picture.
     box_px: (N, 4) float32 x0, y0, x1, y1. five_px: (N, 5, 2) float32, image-left first. oval_px: (N, K, 2) float32 outline of the face oval.
-    yaw_pitch_roll_deg: (N, 3) float32. gaze_deg: (N, 2) or (N, 2, 2) float32. blink, jaw: (N,) float32, 0..1.
-    light: (N, ...) parameters of the light.
+    yaw_pitch_roll_deg: (N, 3) float32. gaze_deg: (N, 2) float32. blink: (N, 2), jaw: (N,) float32, 0..1.
+    light: (N,) float32, what lights the scene.
     fps: of the clip.
     """
 

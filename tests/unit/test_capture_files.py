@@ -291,3 +291,20 @@ def test_silence_ends_only_when_the_last_thread_leaves_it() -> None:
     assert cv2.utils.logging.getLogLevel() == 0
     second.__exit__(None, None, None)
     assert cv2.utils.logging.getLogLevel() == before
+
+
+@pytest.mark.skipif(not (demo.DATA / "presenter.mp4").is_file(), reason="the demo camera's clip is not in this checkout")
+def test_the_presenter_that_ships_has_a_label_for_every_picture() -> None:
+    labels = demo.labels()
+    with demo.open("demo", replace(ONCE, width_px=320, height_px=180)) as source:
+        positions: list[int] = []
+        with pytest.raises(EndOfStreamError):
+            while True:
+                positions.append(source.read().position)
+        assert source.format.fps == pytest.approx(labels.fps)
+    assert positions == list(range(len(labels.visible)))
+    seen = labels.present > 0.5
+    assert 0.3 < seen.mean() < 1.0, "the presenter leaves and comes back"
+    points = labels.five_px[labels.visible > 0.5]
+    inside = ((points > -0.5) & (points < (1279.5, 719.5))).all((1, 2))
+    assert inside.mean() > 0.8
