@@ -42,6 +42,7 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     threads = config.run.threads
     link.say("progress", "compiling image kernels")
     image.warm_up()
+    swap.warm_up(config.swap.swap)
     detector = detect.load(config.detect.detector, config.detect, store, threads)
     tracker = track.load(config.track.tracker, config.track, store, threads)
     swapper = swap.load(config.swap.swap, config.swap, store, threads)

@@ -78,7 +78,6 @@ class Worker:
         try:
             made = build.pipeline(self._config, self._link)
             self._link.say("ready", made.notices)
-            self._link.busy(0.0, "")
             while True:
                 self._step(newest, made)
         finally:

@@ -14,8 +14,9 @@ import numpy as np
 from livecam.guard._change import Sampler
 from livecam.types import F32, F64, U8, Alignment, Detection, Face, Swapped
 
-INTERIOR = 0.86
-"""The face's interior is its outline drawn in by this factor: in the band outside, a tenth of the face, persona and wearer fade into each other."""
+INTERIOR = 0.75
+"""The face's interior is its outline drawn in by this factor: in the band outside, a tenth of the face and the mask's own feather on either side,
+persona and wearer fade into each other. Brows, eyes, nose and mouth lie inside."""
 OPAQUE = 217
 """Alpha from which a pixel counts as hidden (0.85)."""
 HALF = 128

@@ -39,3 +39,10 @@ class Swapper(Protocol):
 def load(name: str, config: SwapConfig, store: Store, threads: int = 1) -> Swapper:
     """The swapper `name`, opened. Raises UsageError, MissingExtraError, ModelError."""
     return registry.load_module("swap", name).open(config, store, threads)
+
+
+def warm_up(name: str) -> None:
+    """Compiles what the swapper `name` compiles by itself (its module's `warm_up`, if it has one), so that the first frame does not wait for it."""
+    compile_now = getattr(registry.load_module("swap", name), "warm_up", None)
+    if compile_now is not None:
+        compile_now()
