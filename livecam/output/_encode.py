@@ -70,6 +70,8 @@ class CvEncoder:
         self._last[:] = image
 
     def _put(self, image: U8) -> None:
+        if not self._path.exists():  # OpenCV says nothing of failed writes
+            raise OutputLostError(f"{self._path} is gone (deleted, or its disk removed): the recording ended after {self._written} pictures")
         try:
             self._writer.write(image)
         except cv2.error as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
 PERIOD_S = 1.0
-"""A look costs a few milliseconds on a desktop with hundreds of processes, so it is taken at most once in this time."""
+"""A look costs 7 ms with a hundred processes, so it is taken at most once in this time."""
 
 SECRETIVE = frozenset({"ssh-agent", "gpg-agent", "gnome-keyring-d", "(sd-pam)", "kwalletd5", "kwalletd6", "scdaemon", "fusermount3", "bwrap"})
 """Session daemons that hide their open files from their own user and never read a camera (names as /proc/PID/comm cuts them)."""
@@ -59,21 +60,31 @@ def _is_mine(folder: Path) -> bool:
 
 
 class Watch:
-    """Whether another process has `device` open; looks at most once in PERIOD_S. Unknown counts as yes."""
+    """Whether another process has `device` open. Looks in a thread of its own, at most once in PERIOD_S; unknown counts as yes."""
 
     def __init__(self, device: Path) -> None:
         self._device = device.resolve()
         self._looked_s = -PERIOD_S
         self._watched = True
+        self._look: threading.Thread | None = None
 
     def watched(self) -> bool:
-        """The newest look's answer."""
+        """The newest look's answer; never waits for one."""
         now_s = time.monotonic()
-        if now_s - self._looked_s >= PERIOD_S:
+        if now_s - self._looked_s >= PERIOD_S and (self._look is None or not self._look.is_alive()):
             self._looked_s = now_s
-            try:
-                names, hidden = find(self._device)
-            except OSError:
-                names, hidden = (), True
-            self._watched = bool(names) or hidden
+            self._look = threading.Thread(target=self._ask, name="livecam-openers", daemon=True)
+            self._look.start()
         return self._watched
+
+    def _ask(self) -> None:
+        try:
+            names, hidden = find(self._device)
+        except OSError:
+            names, hidden = (), True
+        self._watched = bool(names) or hidden
+
+    def settle(self) -> None:
+        """Waits for a look that is under way."""
+        if self._look is not None:
+            self._look.join()

@@ -2,7 +2,8 @@
 
 Target: `out.mp4` (also .m4v .mov .mkv .avi), with options after a question mark, joined by `&`:
     overwrite=1      an existing file may be replaced (refused otherwise)
-    audio=clip.mp4   keep the sound of this file, in step: it begins with the first picture that is no slate (needs the extra `audio`)
+    audio=clip.mp4   keep the sound of this file, in step: it begins with the first picture that is no slate, and is played once
+                     (needs the extra `audio`)
     every_frame=1    for conversions: each picture becomes the next one of the file, none is dropped, and `send` waits for the encoder;
                      without it the file's clock is the wall's, and pictures are dropped or shown longer to keep to it
 

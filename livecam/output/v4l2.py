@@ -31,8 +31,7 @@ MODPROBE = "sudo modprobe v4l2loopback video_nr=10 card_label=livecam exclusive_
 
 PACKAGE = "if modprobe does not know it: sudo apt install v4l2loopback-dkms"
 TRAP = (
-    "v4l2loopback 0.12 with exclusive_caps=1 lost its output side when the last program left it (programs call this"
-    ' "is not a video output device")'
+    'v4l2loopback 0.12 with exclusive_caps=1 lost its output side when the last program left it (programs call this "is not a video output device")'
 )
 SOUND_VERSION = (0, 13)
 """From here on v4l2loopback keeps track of its writer by itself, and STREAMON means memory-mapped buffers that were asked for before.

@@ -193,6 +193,19 @@ def test_disk_that_fills_ends_the_recording_playable(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("without_av")
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+def test_deleted_recording_is_lost_and_not_silent(tmp_path: Path) -> None:
+    output = record(f"{tmp_path / 'out.mp4'}?every_frame=1")
+    output.send(grey(0), 0, State.LIVE)
+    settle(output)
+    (tmp_path / "out.mp4").unlink()
+    with pytest.raises(OutputLostError, match="is gone"):
+        for _ in range(20):
+            output.send(grey(0), 0, State.LIVE)
+    output.close()
+
+
+@pytest.mark.usefixtures("without_av")
 def test_camera_that_changes_its_size_is_fitted_in(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     with record(f"{path}?every_frame=1") as output:

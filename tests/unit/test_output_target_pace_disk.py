@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from pathlib import Path
 
@@ -153,6 +154,25 @@ def test_watch_looks_once_a_second_and_takes_unknown_for_yes(monkeypatch: pytest
     watch = _openers.Watch(Path("/dev/video7"))
     said: list[bool] = []
     for clock[0] in (0.0, 0.5, 1.0, 2.0, 2.9):
+        watch.watched()
+        watch.settle()
         said.append(watch.watched())
     assert said == [True, True, True, False, False]
     assert looks == []
+
+
+def test_watch_does_not_wait_for_its_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked by the thread that sends."""
+    go, took = threading.Event(), list[bool]()
+
+    def slow(_: Path) -> tuple[tuple[str, ...], bool]:
+        took.append(go.wait(10))
+        return (), False
+
+    monkeypatch.setattr(_openers, "find", slow)
+    watch = _openers.Watch(Path("/dev/video7"))
+    assert watch.watched()
+    assert took == [], "the look was waited for"
+    go.set()
+    watch.settle()
+    assert not watch.watched()

@@ -248,14 +248,20 @@ def busy_shared() -> dict[str, Any]:
     return _busy(0)
 
 
+def is_watched(output: v4l2.V4l2Output) -> bool:
+    output.watched()
+    output._watch.settle()
+    return output.watched()
+
+
 def lingering_reader() -> dict[str, Any]:
     """A reader stays while livecam starts again in another size: the device keeps the old one, and pictures are fitted into it."""
     with device(exclusive=1):
         with sending() as output:
-            unwatched = output.watched()
+            unwatched = is_watched(output)
             READERS[0].order("hold")
             time.sleep(_openers.PERIOD_S + 0.1)
-            watched = output.watched()
+            watched = is_watched(output)
         with sending(fmt=VideoFormat(640, 480, 30.0)) as output:
             other = Reader()
             said = other.order("read", 10)
