@@ -12,6 +12,7 @@ const WORDS = {
   NONE: "Connecting",
 };
 const COVERED = "Covered by you: the whole picture is pixelated.";
+const COVERED_SLATE = "A still card is on air. Covered by you: the camera’s picture stays pixelated when it comes back.";
 const COLOURS = ["#5f9ee0", "#4fb9a5", "#95c25c", "#dcb850", "#e2925a", "#d9707a", "#bb86d6", "#8390e6", "#8d9aab", "#53a7bf"];
 const HEADER_BYTES = 8;
 const CONFIRM_MS = 2000;
@@ -28,6 +29,8 @@ const text = (id, value) => { const node = $(id); if (node.textContent !== value
 const number = (value, digits) => (typeof value === "number" && isFinite(value) ? value.toFixed(digits) : "–");
 const open = () => socket !== null && socket.readyState === WebSocket.OPEN;
 const say = (message) => { if (open()) socket.send(JSON.stringify(message)); return open(); };
+
+const sentence = (words) => (words ? words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".") : "");
 
 function complain(message) { text("alert", message); $("alert").hidden = !message; }
 
@@ -73,14 +76,15 @@ function show() {
   for (const id of ["cover", "next", "previous", "quit"]) $(id).disabled = ended;
   document.body.dataset.state = covering ? "COVER" : name;
   text("badge", ended ? "ENDED" : covering ? "COVER" : name === "NONE" ? "…" : name);
-  const words = covering ? "Covering…" : covered && name !== "NONE" ? COVERED : [WORDS[name], reason].filter(Boolean).join(" ");
+  const words = covering ? "Covering…" : covered && name !== "NONE" ? (name === "SLATE" ? COVERED_SLATE : COVERED)
+    : [WORDS[name], sentence(reason)].filter(Boolean).join(" ");
   text("state-words", ended ? "livecam has ended. This page can be closed." : open() ? words : "Not connected. Is livecam still running?");
   document.title = `${ended ? "ended" : name === "NONE" ? "…" : name} · livecam`;
 
   const pressed = wish === null ? covered : wish.covered;
   $("cover").setAttribute("aria-pressed", String(pressed));
   text("cover-text", covering ? "Covering…" : wish !== null && !wish.covered ? "Uncovering…" : covered ? "Covered · show again" : "Cover");
-  text("cover-hint", covered ? "The others see large blocks of colour, nothing else." : "Pixelates the whole picture at once.");
+  text("cover-hint", covered && name === "COVER" ? "The others see large blocks of colour, nothing else." : "Pixelates the whole picture at once.");
 
   const veil = ended ? "livecam has ended" : !open() ? "Not connected" : covering ? "Covering…"
     : name === "REVEAL" ? "The unmasked picture is not shown here" : hasPicture ? "" : "Waiting for the first picture";
@@ -129,6 +133,8 @@ function snapshot(s) {
   const virtual = outputs.some((line) => /pipewire|\/dev\/video|virtual|obs/i.test(line));
   $("no-camera").hidden = virtual || !outputs.length; $("how").hidden = !virtual;
   personas(s.personas || []);
+  $("next").disabled = $("previous").disabled = ended || (s.personas || []).length < 2;
+  if (!(s.personas || []).some((p) => p.id === s.persona)) text("about", s.persona ? `Wearing ${s.persona}` : "");
   markPersona(s.persona);
 }
 
