@@ -136,7 +136,7 @@ def test_figures_and_words(chromium: Chromium, run: PageRun) -> None:
     widths = chromium.js("[...document.querySelectorAll('#bar span')].map(s => s.getBoundingClientRect().width)")
     assert len(widths) == 9
     assert widths[4] == max(widths), "swap takes longest"
-    for state, words in ((State.HOLD, "short gap"), (State.SLATE, "still card"), (State.COVER, "No safe picture")):
+    for state, words in ((State.HOLD, "short gap"), (State.SLATE, "still card"), (State.COVER, "until a safe one comes")):
         run.surface.state = state
         chromium.wait_js(f"{BADGE} == '{state.name}' && document.getElementById('state-words').textContent.includes('{words}')")
 

@@ -6,8 +6,8 @@ const STATES = ["SLATE", "COVER", "HOLD", "LIVE", "REVEAL"];
 const WORDS = {
   LIVE: "The persona is on air.",
   HOLD: "A short gap: the last masked picture stays for a moment.",
-  COVER: "No safe picture: the whole picture is pixelated until there is one.",
-  SLATE: "No picture from the camera: a still card is on air.",
+  COVER: "The whole picture is pixelated until a safe one comes.",
+  SLATE: "A still card is on air until the camera gives a picture.",
   REVEAL: "Unmasked, as asked for at the terminal. This page does not show it.",
   NONE: "Connecting",
 };
