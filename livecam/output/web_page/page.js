@@ -13,7 +13,8 @@ const WORDS = {
 };
 const COVERED = "Covered by you: the whole picture is pixelated.";
 const COVERED_SLATE = "A still card is on air. Covered by you: the camera’s picture stays pixelated when it comes back.";
-const COLOURS = ["#5f9ee0", "#4fb9a5", "#95c25c", "#dcb850", "#e2925a", "#d9707a", "#bb86d6", "#8390e6", "#8d9aab", "#53a7bf"];
+const COLOURS = ["#5f9ee0", "#4fb9a5", "#95c25c", "#dcb850", "#e2925a", "#d9707a", "#bb86d6", "#8390e6", "#8d9aab", "#53a7bf", "#b5936b", "#e6a3c4", "#7fd1a0", "#c9ced6"];
+const WAY = ["capture", "decode", "search", "detect", "track", "align", "crop", "swap", "mask", "colour", "blend", "mark", "guard", "publish", "output"];
 const HEADER_BYTES = 8;
 const CONFIRM_MS = 2000;
 const STALE_MS = 3000;
@@ -121,7 +122,8 @@ function snapshot(s) {
   show();
   text("fps", number(s.fps, 1));
   for (const p of ["p50", "p95", "p99"]) text(`age-${p}`, number((s.frame_age_ms || {})[p], 1));
-  stages(Object.entries(s.stages_ms || {}));
+  const place = ([name]) => (WAY.includes(name) ? WAY.indexOf(name) : WAY.length);
+  stages(Object.entries(s.stages_ms || {}).sort((a, b) => place(a) - place(b)));
   text("camera", String(s.camera ?? "–") || "–");
   text("faces", String(s.faces ?? "–"));
   const drops = s.drops;
