@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from livecam.errors import UsageError
 
@@ -11,12 +11,15 @@ FALSE = frozenset({"0", "no", "false", "off", ""})
 
 
 def split(target: str, known: frozenset[str]) -> tuple[str, dict[str, str]]:
-    """The target without its options, and the options. Values are percent-decoded. Raises UsageError for an option that is not in `known`."""
+    """The target without its options, and the options. Values are percent-decoded (write %26 for an ampersand); a plus is a plus.
+
+    Raises UsageError for an option that is not in `known`."""
     name, mark, rest = target.partition("?")
     if not mark:
         return target, {}
-    options = dict(parse_qsl(rest, keep_blank_values=True))
-    unknown = sorted(set(options) - known) or ([rest] if rest and not options else [])
+    parts = [part.partition("=") for part in rest.split("&") if part]
+    options = {key: unquote(value) for key, _, value in parts}
+    unknown = sorted(set(options) - known)
     if unknown:
         raise UsageError(f"output target {target!r}: unknown option {unknown[0]!r}; options are: {', '.join(sorted(known)) or 'none'}")
     return name, options

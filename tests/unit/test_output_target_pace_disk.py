@@ -25,6 +25,7 @@ def test_target_without_options_stays_as_it_is() -> None:
 
 def test_target_options_are_decoded() -> None:
     assert _target.split("out.mp4?audio=my%20clip.mp4&overwrite=1", KNOWN) == ("out.mp4", {"audio": "my clip.mp4", "overwrite": "1"})
+    assert _target.split("out.mp4?audio=C++/a b=c%26d.mp4", KNOWN) == ("out.mp4", {"audio": "C++/a b=c&d.mp4"})
 
 
 @pytest.mark.parametrize("target", ["out.mp4?speed=2", "out.mp4?nonsense", "out.mp4?audio=a&speed=2"])
