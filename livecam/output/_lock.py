@@ -35,19 +35,18 @@ class DeviceLock:
 
     def __init__(self, device: str) -> None:
         self._fd = -1
-        if sys.platform == "win32":
-            return
-        path = runtime_dir() / f"{device.strip('/').replace('/', '-')}.lock"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(fd, 20).decode("ascii", "replace").strip()
-            os.close(fd)
-            raise LockTakenError(holder) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, str(os.getpid()).encode("ascii"))
-        self._fd = fd
+        if sys.platform != "win32":
+            path = runtime_dir() / f"{device.strip('/').replace('/', '-')}.lock"
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(fd, 20).decode("ascii", "replace").strip()
+                os.close(fd)
+                raise LockTakenError(holder) from None
+            os.ftruncate(fd, 0)
+            os.write(fd, str(os.getpid()).encode("ascii"))
+            self._fd = fd
 
     def close(self) -> None:
         """Lets go; harmless a second time. The file stays: removing it would race with the next holder."""
