@@ -7,9 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
-
 
 class LockTakenError(Exception):
     """Another process holds it. pid: its number as text, "" when unknown."""
@@ -36,6 +33,8 @@ class DeviceLock:
     def __init__(self, device: str) -> None:
         self._fd = -1
         if sys.platform != "win32":
+            import fcntl  # Windows has none
+
             path = runtime_dir() / f"{device.strip('/').replace('/', '-')}.lock"
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

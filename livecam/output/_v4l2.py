@@ -11,9 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.platform == "linux":
-    import fcntl
-
 CAP_VIDEO_CAPTURE = 0x1
 CAP_VIDEO_OUTPUT = 0x2
 CAP_DEVICE_CAPS = 0x8000_0000
@@ -144,6 +141,8 @@ class Node:
 
     def _ioctl(self, request: int, argument: ctypes.Structure | ctypes.c_int) -> None:
         if sys.platform == "linux":
+            import fcntl  # Windows has none
+
             fcntl.ioctl(self._fd, request, argument)  # type: ignore[arg-type]
 
     def capability(self) -> Capability:
