@@ -85,7 +85,8 @@ class Live:
         self._supervisor.__enter__()
         try:
             self._wait_for_format()
-            self._outputs = Outputs(self._config.output, self._output_format(), self, self.note)
+            conversion = self._config.capture.camera if self._lossless else ""
+            self._outputs = Outputs(self._config.output, self._output_format(), self, self.note, conversion)
             self._outputs.open()
         except BaseException:
             self.close()

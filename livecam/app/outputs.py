@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,9 +27,11 @@ PERMANENT = ("file",)
 class Outputs:
     """All open outputs of a run. Used by the main loop's thread."""
 
-    def __init__(self, config: OutputConfig, fmt: VideoFormat, surface: Surface, note: Callable[[str], None]) -> None:
+    def __init__(self, config: OutputConfig, fmt: VideoFormat, surface: Surface, note: Callable[[str], None], conversion: str = "") -> None:
+        """conversion: the file that is read as fast as it goes, if one is: a recording then holds every picture, and its sound if it can."""
         self.format = fmt
         self._config, self._surface, self._note = config, surface, note
+        self._conversion = conversion
         self._open: dict[str, Output] = {}
         self._lost: dict[str, float] = {}
         self.has_camera = False
@@ -63,6 +67,8 @@ class Outputs:
 
     def _add(self, spec: str) -> None:
         kind, _, target = spec.partition(":")
+        if kind == "file" and self._conversion:
+            target = converted(target, self._conversion)
         self._open[spec] = output.open_output(kind, target, self.format, self._config, self._surface)
 
     def send(self, image: U8, capture_ns: int, state: State) -> None:
@@ -129,3 +135,10 @@ class Outputs:
         for sink in self._open.values():
             sink.close()
         self._open.clear()
+
+
+def converted(target: str, source: str) -> str:
+    """A recording's target for a conversion: every picture of `source` is kept, and its sound where the extra `audio` is installed."""
+    wanted = ["every_frame=1"] + ([f"audio={source}"] if importlib.util.find_spec("av") and Path(source).is_file() else [])
+    missing = [option for option in wanted if option.split("=")[0] + "=" not in target]
+    return target + ("&" if "?" in target else "?") + "&".join(missing) if missing else target

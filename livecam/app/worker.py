@@ -130,15 +130,15 @@ class Worker:
 
     def _publish(self, frame: Frame, done: Finished, pipeline: Pipeline) -> None:
         self._reason = done.reason
+        until = time.monotonic() + LOCKSTEP_S
+        while self._lossless and self._untaken and time.monotonic() < until:  # main has the one before, or it would be overwritten
+            self._wait_for_commands(pipeline)
         with pipeline.telemetry.span("publish"):
             fits = self._link.publish(done.image, done.verdict, frame.capture_ns, done.faces, done.stages_ms)
-        until = time.monotonic() + LOCKSTEP_S
         while self._lossless and not fits and time.monotonic() < until:  # main makes larger segments
             self._wait_for_commands(pipeline)
             fits = self._link.publish(done.image, done.verdict, frame.capture_ns, done.faces, done.stages_ms)
-        self._untaken += fits
-        while self._lossless and self._untaken > 1 and time.monotonic() < until:  # none may be overwritten before main has it
-            self._wait_for_commands(pipeline)
+        self._untaken = int(fits)
 
     def _wait_for_commands(self, pipeline: Pipeline) -> None:
         for command in self._link.commands(TAKE_S):
@@ -149,7 +149,7 @@ class Worker:
         if name == "quit":
             raise QuitError
         if name == "taken":
-            self._untaken -= 1
+            self._untaken = 0
         elif name == "persona":
             self._wear(str(values[0]), pipeline)
         elif name in ("pause", "resume") and newest is not None:

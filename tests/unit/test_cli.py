@@ -32,8 +32,8 @@ def test_every_verb_teaches(verb: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [
-        (("run", "--rotate-deg", "45"), 1, "Choose from"),
-        (("run", "--no-such-option"), 1, "Unknown option"),
+        (("run", "--rotate-deg", "45"), 2, "Choose from"),
+        (("run", "--no-such-option"), 2, "Unknown option"),
         (("run", "--faces", "everybody"), 2, "--faces expected all, largest, or track numbers"),
         (("run", "--output-size", "big"), 2, "--output-size expected a size"),
         (("run", "--outputs", "hologram"), 2, "output 'hologram' is unknown; choose one of"),
