@@ -80,7 +80,7 @@ def fit(colours: F32, normals: F32, weights: F32) -> Fit:
     ridge = np.diag([1e-4, 0.15, 0.15, 0.15]) * total
     chroma = np.linalg.solve(weighted.T @ b4 + ridge, weighted.T @ ratio)
     solved[0] += 1.0
-    return Fit(solved * level, chroma)
+    return Fit(np.asarray(solved * level, np.float64), np.asarray(chroma, np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def make_ring(rest: F32, adjacent: NDArray[np.bool_]) -> Ring:
     inner[index, index] = 1.0
     source = np.zeros((points, len(index)))
     source[index, np.arange(len(index))] = 1.0
-    return Ring(index, np.exp(-0.5 * (gap / 0.12) ** 2), np.linalg.solve(inner, source))
+    return Ring(index, np.exp(-0.5 * (gap / 0.12) ** 2), np.linalg.solve(inner, source).astype(np.float64))
 
 
 def skin_weights(rest: F32, adjacent: NDArray[np.bool_]) -> F32:

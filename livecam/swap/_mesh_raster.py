@@ -23,6 +23,8 @@ BEHIND = 1.0e4
 """Added to the depth of triangles that face away: they fill what nothing else covers, and hide nothing."""
 _BLUE, _GREEN, _RED = np.float32(0.114), np.float32(0.587), np.float32(0.299)
 _EDGE, _EDGE_FAR = np.float32(-1e-4), np.float32(1.0001)
+LASH_WIDTH = 0.035
+"""Of the dark line along the upper lid, as share of the eye's width."""
 WIDE = 16
 """Numbers per vertex: 14 and two of padding, a whole vector register."""
 _LANES = np.uint64(0x00FF00FF00FF00FF)
@@ -173,7 +175,7 @@ def _bounds(frame, curves, reach, width, height):  # type: ignore[no-untyped-def
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # type: ignore[no-untyped-def]
-    """Draw an eyeball between its lids, where nothing nearer (the nose of a turned head) was drawn before.
+    """Draw an eyeball between its lids and the lashes' line along the upper one, where nothing nearer (the nose of a turned head) was drawn before.
 
     depth: (S, S) float32 of draw_triangles; look[9], look[10]: depth at the frame's two corners, with what may pass for noise added.
     ball: (3,) float32 centre x, y and radius in the crop. turn: (3, 3) float32 takes a direction seen in the crop to one on the picture.
@@ -183,17 +185,21 @@ def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # ty
     height, width = out.shape[:2]
     soft = max(look[3], np.float32(0.35))
     tall = max((curves[1] - curves[0]).max(), np.float32(1e-3))
-    x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * soft, width, height)
+    rim = LASH_WIDTH * frame[4]
+    x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * max(soft, rim), width, height)
     for y in range(y0, y1 + 1):
         for x in range(x0, x1 + 1):
             u, top, bottom = _opening(frame, curves, x, y)
             ends = min(u, 1.0 - u) * frame[4]
-            cover = min(min(top, bottom) / soft + 0.5, ends / soft + 0.5)
+            if ends <= 0.0 or depth[y, x] < look[9] + (look[10] - look[9]) * u:
+                continue
+            lash = 1.0 - look[4] * math.exp(-(top * top) / (rim * rim)) * min(1.0, ends / (4.0 * rim))
+            cover = min(min(top, bottom) / soft + 0.5, ends / soft + 0.5, 1.0) * min(tall / soft, 1.0)
             if cover <= 0.0:
+                if lash < 0.99:
+                    for k in range(3):
+                        out[y, x, k] = np.uint8(out[y, x, k] * lash)
                 continue
-            if depth[y, x] < look[9] + (look[10] - look[9]) * u:
-                continue
-            cover = min(cover, 1.0)
             qx, qy = (x - ball[0]) / ball[2], (y - ball[1]) / ball[2]
             flat = qx * qx + qy * qy
             if flat > 0.98:
@@ -208,7 +214,6 @@ def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # ty
             shade *= 1.0 - 0.35 * corner * corner
             hx, hy = qx - look[6], qy - look[7]
             spot = 255.0 * look[8] * math.exp(-(hx * hx + hy * hy) / 0.0045) * min(1.0, max(top, 0.0) / (0.15 * tall))
-            lash = 1.0 - look[4] * math.exp(-(top * top) / (0.012 * frame[4] * frame[4] * 0.35))
             for k in range(3):
                 tint = shade * (1.0 - 0.12 * corner * (2 - k))
                 value = (_lane(sample, k) * look[k] * tint + spot) * lash
@@ -218,7 +223,7 @@ def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # ty
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no-untyped-def]
-    """Draw the line between closed lips and the inside of an open mouth: a dark cavity, and sprites over it in order (tongue, lower teeth, upper teeth).
+    """Draw the line between closed lips and the inside of an open mouth: a dark cavity, and sprites over it, in order.
 
     lanes: (K, H, W) uint64 sprites, padded. maps: (K, 2, 3) float32 crop -> sprite. sizes: (K, 2) float32 width, height.
     look: (6,) float32 gain of B, G, R; lip softness px; brightness at the lips' edge and deep inside, 0..1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,10 +22,22 @@ LEVELS = (1.0, 1.414, 2.0, 2.83, 4.0, 5.66)
 """How much smaller each kept texture is; the one nearest to a texel per crop pixel is drawn."""
 FADE_SHARE = 0.085
 """Width of the mask's fade inside the outline, as share of the face's width: a tenth at most, or eyes and brows of the wearer would be in it."""
+IRIS_CONTRAST = 40.0
+"""Grey levels by which an iris differs from the white."""
 BALL_PER_IRIS = 2.05
 """Radius of a human eyeball over that of its iris (12.0 and 5.9 mm), for persona files that do not say."""
+HAIR_LUMA, HAIR_CHROMA = 0.35, 0.16
+"""Log difference to the face's median skin from which a pixel near the hairline is taken for hair."""
+SIDE_SHARE = 0.36
+"""Below the nose's tip only what is so far from the middle counts as hair (share of the face's width): a moustache or beard is to stay."""
+BARE_SHRINK = 4
+"""Hair is found and painted over on a picture so many times smaller; what is not hair keeps every pixel."""
+BROW_SHARE = 0.04
+"""Brows and lids, widened by this share of the face's width, are never taken for hair."""
 SPRITES = ("tongue", "teeth_lower", "teeth_upper")
 """Of the mouth's inside, in the order in which they are drawn."""
+SPRITE_LIGHT = (0.55, 0.8, 0.95)
+"""How much of the light on the lips reaches each of them."""
 SPRITE_SIDE = 160
 UPPER_ANCHOR = (2, 97, 326, 98, 327)
 """Base of the nose: moves with the skull, as the upper teeth do."""
@@ -43,11 +56,14 @@ class Texture:
 
 @dataclass(frozen=True, slots=True)
 class Eyeball:
-    """lanes of the picture in two sizes (full, half); centre_px and radius_px of the ball on the full one; white: its brightness, 0..255."""
+    """lanes: the picture at full size, half and quarter. centre_px, radius_px: the ball on the full one. ahead: (3, 3) turns (0, 0, 1) to where the
+    picture's iris is. iris: its radius over the ball's. white: the ball's brightness, 0..255."""
 
     lanes: tuple[U64, ...]
     centre_px: float
     radius_px: float
+    ahead: F64
+    iris: float
     white: float
 
 
@@ -102,19 +118,25 @@ def prepare(persona: Persona, triangles: topology.I32) -> Worn:
     adjacent = topology.neighbours(triangles, MESH_POINTS)
     normals = vertex_normals(rest, triangles)
     weights = light.skin_weights(rest, adjacent)
-    picture = persona.images["neutral"]
+    picture = _bare(persona.images["neutral"], neutral)
     seen = blurred_colours(picture, neutral[:MESH_POINTS], float(np.ptp(rest[:, 0])))
     skin = light.fit(seen.astype(np.float32), normals, weights).colours(normals)
-    ball_per_iris = _ratio(persona)
+    balls = (_eyeball(persona, "eye_right"), _eyeball(persona, "eye_left"))
     ids = ((topology.RIGHT_UPPER, topology.RIGHT_LOWER, topology.RIGHT_IRIS), (topology.LEFT_UPPER, topology.LEFT_LOWER, topology.LEFT_IRIS))
-    eyes = [shape.make_eye(rest, shut[:MESH_POINTS] - centre, up, low, neutral[i : i + 5] - centre, ball_per_iris) for up, low, i in ids]
+    eyes = [
+        shape.make_eye(rest, shut[:MESH_POINTS] - centre, up, low, neutral[i : i + 5] - centre, 1.0 / ball.iris)
+        for (up, low, i), ball in zip(ids, balls, strict=True)
+    ]
     gap = np.minimum(*[_lid_share(rest, eye) for eye in eyes])
+    shut_uv = shut[:MESH_POINTS, :2].astype(np.float32)
+    for up, low, _ in ids:
+        shut_uv[list(up)] = shut_uv[list(low)] = shape.shut_line(shut, up, low)[:, :2]
     areas = _areas(rest, triangles)
     return Worn(
-        persona.id, persona.licence, centre, rest, neutral[:MESH_POINTS, :2].astype(np.float32), shut[:MESH_POINTS, :2].astype(np.float32),
-        _textures(picture, persona.images["closed_eyes"], neutral), skin, seen, weights, light.make_ring(rest, adjacent),
+        persona.id, persona.licence, centre, rest, neutral[:MESH_POINTS, :2].astype(np.float32), shut_uv,
+        _textures(picture, _bare(persona.images["closed_eyes"], shut), neutral), skin, seen, weights, light.make_ring(rest, adjacent),
         shape.make_transfer(rest, adjacent), gap.astype(np.float32), (eyes[0], eyes[1]),
-        (_eyeball(persona, "eye_right"), _eyeball(persona, "eye_left")), _mouth(persona, centre), float(np.sign(np.median(areas))),
+        balls, _mouth(persona, centre), float(np.sign(np.median(areas))),
     )  # fmt: skip
 
 
@@ -153,15 +175,6 @@ def _check(persona: Persona, name: str) -> None:
         raise PersonaError(f"persona {persona.id!r}: expected a finite mesh (478, 3) for {name!r}, found {found}; the file is to be made again")
 
 
-def _ratio(persona: Persona) -> float:
-    """Radius of the ball over radius of the iris, from the metadata."""
-    try:
-        ratio = float(persona.metadata["eye_ball_radius_px"]) / float(persona.metadata["eye_iris_radius_px"])
-    except (KeyError, ValueError, ZeroDivisionError):
-        return BALL_PER_IRIS
-    return ratio if 1.5 < ratio < 3.0 else BALL_PER_IRIS
-
-
 def _lid_share(rest: F32, eye: shape.Eye) -> F64:
     """(468,) complement of the lids' share: 0 on the lids, 1 from 0.55 eye widths away."""
     gap = np.linalg.norm(rest[:, None, :2] - rest[None, list(eye.index), :2], axis=2).min(axis=1)
@@ -171,7 +184,7 @@ def _lid_share(rest: F32, eye: shape.Eye) -> F64:
 
 def _areas(mesh: F32, triangles: topology.I32) -> F32:
     a, b, c = mesh[triangles[:, 0], :2], mesh[triangles[:, 1], :2], mesh[triangles[:, 2], :2]
-    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    return ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).astype(np.float32)
 
 
 def _textures(picture: U8, shut: U8, mesh: F32) -> tuple[Texture, ...]:
@@ -192,15 +205,84 @@ def _textures(picture: U8, shut: U8, mesh: F32) -> tuple[Texture, ...]:
     return tuple(out)
 
 
+def _bare(picture: U8, mesh: F32) -> U8:
+    """`picture` with hair at temples and hairline, inside the outline of `mesh` and above the mouth, painted over with the skin beside it.
+
+    The tracker's outline runs through hair; on another head that hair would hang in the middle of a cheek."""
+    full = (picture.shape[1], picture.shape[0])
+    small = cast(U8, cv2.resize(picture, (full[0] // BARE_SHRINK, full[1] // BARE_SHRINK), interpolation=cv2.INTER_AREA))
+    points = mesh / np.float32(BARE_SHRINK)
+    width = float(np.ptp(points[:MESH_POINTS, 0]))
+    hair, near = _hair(small, points, width)
+    clear = np.where(near & (hair == 0), 255, 0).astype(np.uint8)
+    filled = cv2.GaussianBlur(_grown(np.dstack([small, clear])), (0, 0), 0.02 * width)
+    share = cv2.GaussianBlur(hair.astype(np.float32), (0, 0), 0.008 * width)
+    share = cv2.resize(share, full, interpolation=cv2.INTER_LINEAR)[..., None]
+    over = cv2.resize(filled, full, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    return np.rint(picture + (over - picture) * share).astype(np.uint8)
+
+
+def _hair(picture: U8, points: F32, width: float) -> tuple[U8, NDArray[np.bool_]]:
+    """(H, W) 1 where hair is to be painted over, and where skin to take for it may lie."""
+    zone, kept = np.zeros(picture.shape[:2], np.uint8), np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(zone, [np.rint(points[list(topology.OVAL), :2]).astype(np.int32)], (1,))
+    for brow, upper in ((topology.RIGHT_BROW, topology.RIGHT_UPPER), (topology.LEFT_BROW, topology.LEFT_UPPER)):
+        hull = cv2.convexHull(np.rint(points[list(brow + upper), :2]).astype(np.int32))
+        cv2.fillPoly(kept, [hull], (1,))
+        cv2.polylines(kept, [hull], True, (1,), max(1, round(BROW_SHARE * width)))
+    kept = cast(U8, kept & cast(U8, cv2.erode(zone, _square(0.13 * width))))
+    inner = cv2.erode(zone, _square(0.2 * width)) > 0
+    zone = cast(U8, cv2.dilate(zone, _square(0.04 * width)))
+    middle, reach = float(points[:MESH_POINTS, 0].min()) + width / 2, SIDE_SHARE * width
+    zone[round(float(points[4, 1])) :, round(middle - reach) : round(middle + reach)] = 0
+    zone[round(float(points[13, 1])) :] = 0
+    colours = np.log(picture.astype(np.float32) + 8.0)
+    off = colours - np.median(colours[inner], axis=0)
+    luma = off @ light.LUMA
+    hair = (np.abs(luma) > HAIR_LUMA) | (np.abs(off - luma[..., None]).max(axis=-1) > HAIR_CHROMA)
+    found = cast(U8, cv2.dilate((hair & (zone > 0) & (kept == 0)).astype(np.uint8), _square(0.035 * width)))
+    return found & zone & (1 - kept), (zone > 0) | inner
+
+
+def _square(side: float) -> U8:
+    return np.ones((round(side) | 1,) * 2, np.uint8)
+
+
 def _eyeball(persona: Persona, name: str) -> Eyeball:
     picture = persona.images.get(name)
     if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
         raise PersonaError(f"persona {persona.id!r}: expected a BGRA picture {name!r}, found {'nothing' if picture is None else picture.shape}")
     side = picture.shape[0]
-    radius = float(persona.metadata.get("eye_ball_radius_px", 0.5 * side))
+    radius = float(persona.metadata.get("eye_ball_radius_px", 0.5 * side)) * 0.97
+    centre = (side - 1) / 2
+    x, y, iris = _find_iris(picture, centre, radius)
     solid = picture.copy()
     solid[..., :3] = _grown(picture)
-    return Eyeball(tuple(to_lanes(shrink(solid, f)) for f in (1.0, 2.0, 4.0)), (side - 1) / 2, radius * 0.97, _white(picture))
+    lanes = tuple(to_lanes(shrink(solid, f)) for f in (1.0, 2.0, 4.0))
+    return Eyeball(lanes, centre, radius, _towards((x - centre) / radius, (y - centre) / radius), iris / radius, _white(picture))
+
+
+def _find_iris(picture: U8, centre: float, radius: float) -> tuple[float, float, float]:
+    """Centre x, y and radius in pixels of the iris of an eyeball's picture: the largest patch unlike the white. It may look a little aside."""
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]] - centre
+    middle = np.hypot(x, y) < 0.75 * radius
+    white = np.median(picture[(np.hypot(x, y) > 0.55 * radius) & (np.hypot(x, y) < 0.75 * radius)][:, :3], axis=0)
+    off = np.abs(picture[..., :3].astype(np.float32) - white).max(axis=-1)
+    patch = cv2.morphologyEx((middle & (off > IRIS_CONTRAST)).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    patches, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not patches:
+        return centre, centre, radius / BALL_PER_IRIS
+    (cx, cy), found = cv2.minEnclosingCircle(cv2.convexHull(max(patches, key=cv2.contourArea)))
+    if not 0.25 < found / radius < 0.65 or math.hypot(cx - centre, cy - centre) > 0.35 * radius:
+        return centre, centre, radius / BALL_PER_IRIS
+    return float(cx), float(cy), float(found)
+
+
+def _towards(x: float, y: float) -> F64:
+    """(3, 3) rotation that takes (0, 0, 1) to the unit vector (x, y, z) by the shortest way."""
+    z = math.sqrt(max(1.0 - x * x - y * y, 0.0))
+    share = 1.0 / (1.0 + z)
+    return np.array([[1 - x * x * share, -x * y * share, x], [-x * y * share, 1 - y * y * share, y], [-x, -y, z]])
 
 
 def _white(picture: U8) -> float:
@@ -213,7 +295,7 @@ def _grown(picture: U8) -> U8:
     """Colours carried outwards over what is transparent, so that samples past the edge are not black."""
     colour, alpha = picture[..., :3].astype(np.float32), (picture[..., 3] > 128).astype(np.float32)
     out = colour * alpha[..., None]
-    for radius in (3, 9, 33, 97):
+    for radius in (3, 9, 33, 97, 291):
         near = cv2.blur(out * alpha[..., None], (radius, radius))
         count = cv2.blur(alpha, (radius, radius))
         new = (alpha == 0) & (count > 1e-4)
@@ -234,6 +316,7 @@ def _mouth(persona: Persona, centre: F32) -> Mouth | None:
         small = shrink(picture, max(1.0, max(picture.shape[:2]) / SPRITE_SIDE))
         height, width = small.shape[:2]
         solid = np.dstack([_grown(small), small[..., 3]])
+        solid[..., :3] = np.rint(solid[..., :3] * SPRITE_LIGHT[n])
         lanes[n, :height, :width] = to_lanes(solid)
         x, y, w, h = json.loads(persona.metadata[f"{name}_xywh_px"])
         upper = name == "teeth_upper"
@@ -243,4 +326,4 @@ def _mouth(persona: Persona, centre: F32) -> Mouth | None:
         steps.append((w / width, h / height))
         uppers.append(upper)
     white = _white(persona.images["teeth_upper"])
-    return Mouth(lanes, *(np.array(v, np.float32) for v in (sizes, corners, steps)), np.array(uppers), white)
+    return Mouth(lanes, np.array(sizes, np.float32), np.array(corners, np.float32), np.array(steps, np.float32), np.array(uppers), white)

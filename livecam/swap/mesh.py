@@ -37,6 +37,8 @@ GAZE_REST = 0.004
 """How fast the wearer's own resting height of the iris is learnt."""
 OFFSET_EVERY = 4
 """Frames between two updates of the shape that is added: it follows a slow mean."""
+RIM_UPPER, RIM_LOWER = 0.13, 0.03
+"""Shares of the opening at the lids left to the portrait: the tracker's upper line runs along the lashes, above the lid's edge."""
 NEARER = 0.7
 """What is this many eyeball radii nearer than the lids' corners hides the eye: lids bulge less, the nose more."""
 BLINK_HOLD = 0.3
@@ -213,7 +215,7 @@ def _shaped(worn: Worn, wearer: shape.Wearer, points: F32, pose: shape.Pose, ope
     added = wearer.offset
     if added is None or wearer.frames % OFFSET_EVERY == 0:
         newest = worn.transfer.apply(worn.rest - mean)
-        added = newest if added is None else added + np.float32(0.5) * (newest - added)
+        added = newest if added is None else (added + 0.5 * (newest - added)).astype(np.float32)
         wearer.offset = added
     mesh = (points + added @ (pose.scale * pose.rotation.T)).astype(np.float32)
     wearer.close_lips(mesh, points, pose, float(np.ptp(worn.rest[:, 0])))
@@ -256,12 +258,12 @@ def _eyes(worn: Worn, out: U8, depth: F32, mesh: F32, middles: list[F32], pose: 
     ahead = np.array([gaze[0], gaze[1], -straight])
     side = np.array([straight, 0.0, gaze[0]]) / math.hypot(straight, gaze[0])
     down = np.cross(ahead, side)
-    head_to_picture = np.stack([side, -down if down[1] < 0 else down, -ahead])
-    turn = (head_to_picture @ pose.rotation.T).astype(np.float32)
+    to_eye = np.stack([side, -down if down[1] < 0 else down, ahead]) @ pose.rotation.T
     for eye, ball, middle, opened in zip(worn.eyes, worn.balls, middles, openness, strict=True):
         opening = _opening(mesh, eye.index[:9], eye.index[9:])
-        if opening is None or opened < 0.06:
+        if opening is None:
             continue
+        turn = (ball.ahead @ to_eye).astype(np.float32)
         radius = eye.ball * pose.scale
         centre = middle + pose.scale * (pose.rotation @ (eye.iris + np.array([0.0, 0.0, 0.55 * eye.ball], np.float32)))
         centre = centre - 0.55 * radius * np.array([0.0, 0.0, 1.0])
@@ -276,8 +278,10 @@ def _eye(
     level = min(2, max(0, round(math.log2(max(ball.radius_px / place[2], 1.0)))))
     shrunk = 2.0**level
     picture = np.array([(ball.centre_px + 0.5) / shrunk - 0.5, (ball.centre_px + 0.5) / shrunk - 0.5, ball.radius_px / shrunk], np.float32)
+    tall = curves[1] - curves[0]
+    curves = np.stack([curves[0] + RIM_UPPER * tall, curves[1] - RIM_LOWER * tall])
     soft = 0.035 * float(frame[4])
-    look = np.array([*lit, soft, 0.45, 0.5, -0.12, -0.2, 0.55 * min(1.0, opened), *ends], np.float32)
+    look = np.array([*lit, soft, 0.45, 0.5, -0.12, -0.2, 0.3 * min(1.0, opened), *ends], np.float32)
     raster.draw_eye(out, depth, frame, curves, np.array(place, np.float32), turn, ball.lanes[level], picture, look)
 
 
@@ -295,5 +299,5 @@ def _mouth(mouth: Mouth, out: U8, mesh: F32, pose: shape.Pose, white: F64) -> No
         inverse = np.linalg.inv(forward)
         maps[n, :, :2] = inverse
         maps[n, :, 2] = -inverse @ origin
-    look = np.array([*(0.95 * white / mouth.white), 0.02 * float(frame[4]), 0.35, 1.0], np.float32)
+    look = np.array([*(0.95 * white / mouth.white), 0.02 * float(frame[4]), 0.15, 1.0], np.float32)
     raster.draw_mouth(out, frame, curves, mouth.lanes, maps, mouth.sizes, look)
