@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from engines.synth.assets import AssetsError, Bytes, Floats
-from engines.synth.film import develop, over
+from engines.synth.film import add_noise, expose, over
 from engines.synth.identity import Shape
 from engines.synth.labels import FaceLabels, label_face, pose_labels
 from engines.synth.light import Light
@@ -57,7 +57,7 @@ def make_clip(assets: Path) -> Clip:
     camera = Camera(FOCAL_PX, ((WIDTH - 1) / 2, 345.0),
                     (0.0, float(centre[1]) - 0.05, float(centre[2]) + DISTANCE_DM),
                     (WIDTH, HEIGHT))
-    return Clip(Renderer(person), camera, steps(FPS, EXIT_DM))
+    return Clip(Renderer(person, sparse=True), camera, steps(FPS, EXIT_DM))
 
 
 class Backgrounds:
@@ -67,22 +67,29 @@ class Backgrounds:
         self._room = make_room(WIDTH, HEIGHT)
         self._light: Light | None = None
         self._lit: Floats = np.zeros((0, 0, 3), np.float32)
+        self._shown: Floats = self._lit
 
-    def lit(self, light: Light) -> Floats:
-        """The room (720, 1280, 3), linear."""
+    def lit(self, light: Light) -> tuple[Floats, Floats]:
+        """The room (720, 1280, 3), linear, and as a picture without noise (float32 BGR)."""
         if light != self._light:
             self._light, self._lit = light, self._room.lit(light)
-        return self._lit
+            self._shown = expose(self._lit, light.exposure)
+        return self._lit, self._shown
 
 
 def draw_frame(clip: Clip, backgrounds: Backgrounds, index: int) -> tuple[Bytes, FaceLabels]:
     """Frame `index` as BGR uint8 (720, 1280, 3) and its labels."""
     step = clip.steps[index]
     drawn = clip.renderer.draw(step.pose, clip.camera, step.light)
-    linear = over(drawn.rgba, drawn.origin, backgrounds.lit(step.light))
-    # A webcam evens out the brightness in part.
-    picture = develop(linear, step.light.exposure, blur_px=0.5, noise=NOISE, sharpen=0.3,
-                      seed=index)
+    room, shown = backgrounds.lit(step.light)
+    picture = shown.copy()
+    height, width = drawn.rgba.shape[:2]
+    if height and width:
+        x, y = drawn.origin
+        place = np.s_[y:y + height, x:x + width]
+        front = over(drawn.rgba, (0, 0), room[place])
+        picture[place] = expose(front, step.light.exposure)
+    picture = add_noise(picture, NOISE, index)
     return picture, label_face(drawn.points.base, clip.camera)
 
 

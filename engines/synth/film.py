@@ -63,13 +63,26 @@ def develop(linear: Floats, exposure: float = 1.0, blur_px: float = 0.45, noise:
             sharpen: float = 0.25, seed: int = 0) -> Bytes:
     """Linear (H, W, 3) RGB to a webcam's BGR uint8: blur, tone, sharpening, noise (grey levels;
     pictures up to 1536 px)."""
+    return add_noise(expose(linear, exposure, blur_px, sharpen), noise, seed)
+
+
+def expose(linear: Floats, exposure: float = 1.0, blur_px: float = 0.5, sharpen: float = 0.3
+           ) -> Floats:
+    """Linear (H, W, 3) RGB to BGR float32 0..255: lens blur, tone, a webcam's sharpening."""
     soft = cv2.GaussianBlur(linear, (0, 0), blur_px) if blur_px > 0 else linear
     image = tone(soft, exposure)
     if sharpen > 0:
-        image = image + sharpen * (image - cv2.GaussianBlur(image, (0, 0), 1.2))
+        image = cv2.addWeighted(image, 1 + sharpen, cv2.GaussianBlur(image, (0, 0), 1.2),
+                                -sharpen, 0)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+
+
+def add_noise(image: Floats, noise: float, seed: int) -> Bytes:
+    """A float32 picture (H, W, 3) as uint8 with sensor noise in grey levels."""
     if noise > 0:
         rng = np.random.default_rng(seed)
         height, width = image.shape[:2]
         x, y = (int(rng.integers(0, max(GRAIN_SIZE - n, 1))) for n in (width, height))
-        image = image + np.float32(noise) * _grain()[y:y + height, x:x + width]
-    return np.ascontiguousarray(np.clip(image + 0.5, 0, 255).astype(np.uint8)[..., ::-1])
+        image = cv2.scaleAdd(np.ascontiguousarray(_grain()[y:y + height, x:x + width]), noise,
+                             image)
+    return cv2.convertScaleAbs(np.maximum(image, 0))

@@ -193,14 +193,15 @@ def shade_samples(
     ambient: Floats, shadow: Floats, shadow_xf: Floats, eyes: Floats, skin: Bytes,
     slopes: NDArray[np.int8], gloss_map: Bytes, eye_tex: Bytes, teeth_tex: Bytes,
     tongue_tex: Bytes, cloth_tex: Bytes, lut: Floats, params: Floats, bump: float,
-    shade_ao: Floats, out_light: Floats, out_albedo: Floats, out_spec: Floats,
+    shade_ao: Floats, depth: Floats, sparse: bool, out_light: Floats, out_albedo: Floats, out_spec: Floats,
 ) -> None:
     """Fill out_light, out_albedo, out_spec (H, W, 3) where ids (H, W) >= 0.
 
     points, normals (V, 3); occlusion (V,) 0..1; grad (T, 2, 3) surface gradients of u and v;
     camera (3,); lights (L, 7) as `_add_light`; ambient (4, 3): base colour and its change along x,
     y, z; shadow, shadow_xf (3, 4): map and affine from the scene to its x, y, near; shade_ao (H, W)
-    screen-space occlusion; lut (256,) sRGB to linear.
+    screen-space occlusion; lut (256,) sRGB to linear; depth (H, W); sparse: shade one sample of
+    four inside surfaces (for samples of two by two a pixel).
     """
     height, width = ids.shape
     n = np.zeros(3, np.float32)
@@ -220,10 +221,11 @@ def shade_samples(
             b2 = 1.0 - b0 - b1
             a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
             kind = material[t]
-            if kind == CLOTH and (i & 1 or j & 1):
-                # Cloth is soft and out of focus: one shaded sample serves four.
+            if sparse and kind != EYE and (i & 1 or j & 1):
+                # Within a surface one shaded sample serves four; its outlines are shaded fully.
                 near = ids[j & ~1, i & ~1]
-                if near >= 0 and material[near] == CLOTH:
+                if near >= 0 and material[near] == kind and (
+                        abs(depth[j & ~1, i & ~1] - depth[j, i]) < 0.003 * depth[j, i]):
                     for ch in range(3):
                         out_light[j, i, ch] = out_light[j & ~1, i & ~1, ch]
                         out_albedo[j, i, ch] = out_albedo[j & ~1, i & ~1, ch]
