@@ -125,7 +125,7 @@ def test_the_template_scales_by_area(spec: CropSpec, factor: int) -> None:
 
 def test_the_template_is_insightface_s_at_128_px() -> None:
     found = template_px(CropSpec(128, scale=0.875, offset=(0.0, -0.0625)))
-    assert np.allclose(found, np.array(geometry.ARCFACE_112_V2) + [8.0, 0.0])
+    assert np.allclose(found, np.array(geometry.ARCFACE_112_V2) + np.array([8.0, 0.0]))
     assert np.allclose(template_px(CropSpec(112, scale=1.0)), geometry.ARCFACE_112_V2)
 
 
@@ -143,7 +143,7 @@ def test_align_refuses_what_it_cannot_use() -> None:
 @settings(max_examples=25)
 @given(st.floats(0.7, 1.4), st.floats(-60, 60), st.floats(-8, 8), st.floats(-8, 8))
 def test_warp_and_unwarp_is_the_identity(scale: float, turn: float, dx: float, dy: float) -> None:
-    """A linear picture, which bilinear sampling gives exactly, comes back where it was; half a pixel of wrong convention would show as 1 grey level."""
+    """A linear picture, which bilinear sampling gives exactly, comes back where it was; half a pixel off would show."""
     y, x = np.mgrid[0:160, 0:160].astype(np.float32)
     ramp = x + 2 * y
     around = geometry.similarity(scale, turn, (0, 0))
