@@ -103,7 +103,7 @@ def run_tests(extra: list[str]) -> None:
     env = {**os.environ, "LIVECAM_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     call(PYTHON, "-m", "ruff", "check", ".", env=env)
     call(BIN / "lint-imports", env=env)
-    call(BIN / "basedpyright", "--level", "error", env=env)
+    call(BIN / "basedpyright", "--level", "error", "--pythonpath", PYTHON, env=env)
     call(PYTHON, "-m", "pytest", *([] if devices else ["-m", "not device"]), *extra, env=env)
 
 

@@ -6,7 +6,7 @@ Only the pipeline and the main loop open spans; stages themselves never time, pr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -51,7 +51,7 @@ class Telemetry:
         self._frame: dict[str, tuple[float, float]] = {}
 
     @contextmanager
-    def span(self, stage: str) -> Iterator[None]:
+    def span(self, stage: str) -> Generator[None, None, None]:
         """Times a stage of the current frame: wall ms, and CPU ms of this thread. Several spans of one name in a frame add up."""
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
         try:
