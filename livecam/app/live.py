@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
+import psutil
 
 from livecam import persona
 from livecam.app.outputs import Outputs
@@ -75,8 +76,8 @@ class Live:
         self._due_send = self._due_snapshot = self._due_watch = 0.0
         self._snapshot: dict[str, Any] = {}
         self._lossless = not asked.realtime
-        self._started_ns = time.monotonic_ns()
         self.first_masked_s: float | None = None
+        """From the start of this process to the first masked picture sent."""
 
     # -- life ------------------------------------------------------------------------------------------------------------------------------
 
@@ -196,7 +197,7 @@ class Live:
             self._on.state, fresh, (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6, (sent_ns - self._capture_ns) / 1e6
         )
         if self.first_masked_s is None and self._on.state is State.LIVE:
-            self.first_masked_s = (sent_ns - self._started_ns) / 1e9
+            self.first_masked_s = round(time.time() - psutil.Process().create_time(), 2)
         if self._lossless and fresh:
             self._supervisor.send("taken")
         if outputs.lost_for_good is not None:
@@ -362,6 +363,7 @@ class Live:
             "covered": self._covered,
             **self.stats.figures(),
             "restarts": max(0, self._supervisor.starts - 1),
+            "first_masked_s": self.first_masked_s,
             "persona": self._persona,
             "personas": self._personas,
             "camera": str(self._camera.get("name", "")),

@@ -6,6 +6,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -139,6 +140,6 @@ class Outputs:
 
 def converted(target: str, source: str) -> str:
     """A recording's target for a conversion: every picture of `source` is kept, and its sound where the extra `audio` is installed."""
-    wanted = ["every_frame=1"] + ([f"audio={source}"] if importlib.util.find_spec("av") and Path(source).is_file() else [])
+    wanted = ["every_frame=1"] + ([f"audio={quote(source)}"] if importlib.util.find_spec("av") and Path(source).is_file() else [])
     missing = [option for option in wanted if option.split("=")[0] + "=" not in target]
     return target + ("&" if "?" in target else "?") + "&".join(missing) if missing else target
