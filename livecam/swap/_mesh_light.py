@@ -26,7 +26,7 @@ SMOOTH = 0.15
 """Share of a new frame's light; settles in about a third of a second at 30 fps."""
 SHAPE_LOW, SHAPE_HIGH = 0.5, 1.6
 """Bounds of modelled light relative to its mean."""
-GAIN_LOW, GAIN_HIGH = 0.12, 4.0
+GAIN_LOW, GAIN_HIGH = 0.12, 8.0
 CHROMA_LIMIT = 0.55
 """Bound of the log ratio of a channel to brightness."""
 SEAM_LIMIT = 0.3

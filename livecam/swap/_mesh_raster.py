@@ -26,7 +26,7 @@ _EDGE, _EDGE_FAR = np.float32(-1e-4), np.float32(1.0001)
 LASH_WIDTH = 0.035
 """Of the dark line along the upper lid, as share of the eye's width."""
 WIDE = 16
-"""Numbers per vertex: 14 and two of padding, a whole vector register."""
+"""Numbers per vertex: 15 and one of padding, a whole vector register."""
 _LANES = np.uint64(0x00FF00FF00FF00FF)
 _HALF = np.uint64(0x0080008000800080)
 
@@ -89,13 +89,28 @@ def _mix(under, over, share):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def _shade(out, y, x, sample, here):  # type: ignore[no-untyped-def]
+    """One pixel of the face: the portrait's own difference from plain skin, on the skin's colour in this light. here: (WIDE,), see draw_triangles."""
+    blue, green, red = _lane(sample, 0), _lane(sample, 1), _lane(sample, 2)
+    ratio = (_BLUE * blue + _GREEN * green + _RED * red) / (_BLUE * here[5] + _GREEN * here[6] + _RED * here[7])
+    lit = np.float32(1.0) + (ratio - np.float32(1.0)) * (here[11] if ratio > 1.0 else here[13])
+    hue = here[12] / max(ratio, np.float32(1.0))
+    luma = (_BLUE * here[8] + _GREEN * here[9] + _RED * here[10]) * lit
+    if luma > here[14]:
+        lit, hue = lit * here[14] / luma, hue * here[14] / luma
+    out[y, x, 0] = _to_byte(here[8] * lit + (blue - here[5] * ratio) * hue)
+    out[y, x, 1] = _to_byte(here[9] * lit + (green - here[6] * ratio) * hue)
+    out[y, x, 2] = _to_byte(here[10] * lit + (red - here[7] * ratio) * hue)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def draw_triangles(out, mask, depth, points, triangles, open_lanes, shut_lanes, vertex, upright):  # type: ignore[no-untyped-def]
     """Draw `triangles` ((T, 3) int32) nearest first by `depth` ((S, S) float32, in and out) into out ((S, S, 3) uint8) and mask ((S, S) uint8).
 
     points: (N, 3) float32 in the crop. vertex: (N, WIDE) float32: x, y on open_lanes; x, y on shut_lanes; share of shut_lanes; B, G, R of the
     persona's plain skin here; B, G, R that this skin is to have; share of what is brighter than the skin; share of what is of another hue; share of
-    what is darker; padding. (Highlights are light, not skin, and a hue's difference times a large gain would be garish: neither takes the skin's
-    whole gain.)
+    what is darker; greatest brightness; padding. (Highlights are light, not skin, and a hue's difference times a large gain would be garish:
+    neither takes the skin's whole gain.)
     upright: sign of the area of triangles that face the camera.
     """
     height, width = mask.shape
@@ -135,12 +150,7 @@ def draw_triangles(out, mask, depth, points, triangles, open_lanes, shut_lanes, 
                 mask[y, x] = np.uint8(sample >> np.uint64(48))
                 if mixed:
                     sample = _mix(sample, _sample(shut_lanes, here[2], here[3]), here[4])
-                blue, green, red = _lane(sample, 0), _lane(sample, 1), _lane(sample, 2)
-                ratio = (_BLUE * blue + _GREEN * green + _RED * red) / (_BLUE * here[5] + _GREEN * here[6] + _RED * here[7])
-                lit = np.float32(1.0) + (ratio - np.float32(1.0)) * (here[11] if ratio > 1.0 else here[13])
-                out[y, x, 0] = _to_byte(here[8] * lit + (blue - here[5] * ratio) * here[12])
-                out[y, x, 1] = _to_byte(here[9] * lit + (green - here[6] * ratio) * here[12])
-                out[y, x, 2] = _to_byte(here[10] * lit + (red - here[7] * ratio) * here[12])
+                _shade(out, y, x, sample, here)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)

@@ -32,12 +32,16 @@ SIDE_SHARE = 0.36
 """Below the nose's tip only what is so far from the middle counts as hair (share of the face's width): a moustache or beard is to stay."""
 BARE_SHRINK = 4
 """Hair is found and painted over on a picture so many times smaller; what is not hair keeps every pixel."""
+HAIR_EDGE = 0.12
+"""The same for the thin ends of strands, next to hair."""
 BROW_SHARE = 0.04
 """Brows and lids, widened by this share of the face's width, are never taken for hair."""
 SPRITES = ("tongue", "teeth_lower", "teeth_upper")
 """Of the mouth's inside, in the order in which they are drawn."""
 SPRITE_LIGHT = (0.55, 0.8, 0.95)
 """How much of the light on the lips reaches each of them."""
+SPRITE_REACH = (1.0, 0.5, 0.85)
+"""Share of its half width up to which each is drawn in full: molars lie in the dark of the cheeks."""
 SPRITE_SIDE = 160
 UPPER_ANCHOR = (2, 97, 326, 98, 327)
 """Base of the nose: moves with the skull, as the upper teeth do."""
@@ -71,7 +75,7 @@ class Eyeball:
 class Mouth:
     """lanes: (K, SIDE, SIDE) uint64. sizes: (K, 2) float32. corner, step: (K, 3) top-left of each sprite in the persona's frame relative to its
     anchor, and (K, 2) persona pixels per sprite pixel. upper: (K,) whether it is anchored to the skull.
-    white: brightness of the teeth."""
+    white: brightness of the teeth. gum: persona pixels from the top of the upper teeth's sprite to where its teeth begin."""
 
     lanes: U64
     sizes: F32
@@ -79,6 +83,7 @@ class Mouth:
     step: F32
     upper: NDArray[np.bool_]
     white: float
+    gum: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class Worn:
     """Everything of one persona that is worked out once.
 
     rest: (468, 3) neutral mesh in the persona's frame; open_uv, shut_uv: (468, 2) portrait points; skin: (468, 3) modelled skin colours;
-    seen: (468, 3) the portrait's own blurred colours; weights: (468,) of skin; lid: (468,) 0 where the lids' picture may show, 1 where not.
+    seen: (468, 3) the portrait's own blurred colours; weights: (468,) of skin; lid: (468,) 0 where the lids' picture may show, 1 where not;
+    around_eyes: points of the lids and next to them.
     """
 
     id: str
@@ -102,6 +108,7 @@ class Worn:
     ring: light.Ring
     transfer: shape.Transfer
     lid: F32
+    around_eyes: NDArray[np.intp]
     eyes: tuple[shape.Eye, shape.Eye]
     balls: tuple[Eyeball, Eyeball]
     mouth: Mouth | None
@@ -128,6 +135,7 @@ def prepare(persona: Persona, triangles: topology.I32) -> Worn:
         for (up, low, i), ball in zip(ids, balls, strict=True)
     ]
     gap = np.minimum(*[_lid_share(rest, eye) for eye in eyes])
+    around_eyes = np.flatnonzero(adjacent[list(eyes[0].index + eyes[1].index)].any(axis=0))
     shut_uv = shut[:MESH_POINTS, :2].astype(np.float32)
     for up, low, _ in ids:
         shut_uv[list(up)] = shut_uv[list(low)] = shape.shut_line(shut, up, low)[:, :2]
@@ -135,7 +143,7 @@ def prepare(persona: Persona, triangles: topology.I32) -> Worn:
     return Worn(
         persona.id, persona.licence, centre, rest, neutral[:MESH_POINTS, :2].astype(np.float32), shut_uv,
         _textures(picture, _bare(persona.images["closed_eyes"], shut), neutral), skin, seen, weights, light.make_ring(rest, adjacent),
-        shape.make_transfer(rest, adjacent), gap.astype(np.float32), (eyes[0], eyes[1]),
+        shape.make_transfer(rest, adjacent), gap.astype(np.float32), around_eyes, (eyes[0], eyes[1]),
         balls, _mouth(persona, centre), float(np.sign(np.median(areas))),
     )  # fmt: skip
 
@@ -240,7 +248,9 @@ def _hair(picture: U8, points: F32, width: float) -> tuple[U8, NDArray[np.bool_]
     off = colours - np.median(colours[inner], axis=0)
     luma = off @ light.LUMA
     hair = (np.abs(luma) > HAIR_LUMA) | (np.abs(off - luma[..., None]).max(axis=-1) > HAIR_CHROMA)
-    found = cast(U8, cv2.dilate((hair & (zone > 0) & (kept == 0)).astype(np.uint8), _square(0.035 * width)))
+    sure = (hair & (zone > 0) & (kept == 0)).astype(np.uint8)
+    fringe = (cv2.dilate(sure, _square(0.14 * width)) > 0) & (luma < -HAIR_EDGE)
+    found = cast(U8, cv2.dilate(sure | fringe.astype(np.uint8), _square(0.035 * width)))
     return found & zone & (1 - kept), (zone > 0) | inner
 
 
@@ -285,6 +295,21 @@ def _towards(x: float, y: float) -> F64:
     return np.array([[1 - x * x * share, -x * y * share, x], [-x * y * share, 1 - y * y * share, y], [-x, -y, z]])
 
 
+def _window(width: int, reach: float) -> F32:
+    """(width,) 1 in the middle, falling to 0 over 0.25 of the half width past `reach`."""
+    off = np.abs(np.linspace(-1.0, 1.0, width))
+    return np.clip(1.0 - (off - reach) / 0.25, 0.0, 1.0).astype(np.float32)
+
+
+def _gum_line(picture: U8) -> float:
+    """Row of an upper teeth's picture (BGRA) at which, in its middle, tooth begins; 0 when it is all tooth."""
+    width = picture.shape[1]
+    middle = picture[:, round(0.35 * width) : round(0.65 * width)].astype(np.float32)
+    bright = (middle[..., :3] @ light.LUMA) * (middle[..., 3] > 128)
+    rows = np.median(bright, axis=1)
+    return float(np.argmax(rows > 0.7 * rows.max())) if rows.max() > 0 else 0.0
+
+
 def _white(picture: U8) -> float:
     """Brightness that three quarters of the solid pixels of a BGRA picture stay below."""
     solid = picture[..., :3][picture[..., 3] > 200]
@@ -309,7 +334,7 @@ def _mouth(persona: Persona, centre: F32) -> Mouth | None:
     if mesh is None or any(persona.images.get(n) is None or f"{n}_xywh_px" not in persona.metadata for n in SPRITES):
         return None
     lanes = np.zeros((len(SPRITES), SPRITE_SIDE, SPRITE_SIDE), np.uint64)
-    sizes, corners, steps, uppers = [], [], [], []
+    sizes, corners, steps, uppers, gum = [], [], [], [], 0.0
     depth = float(mesh[list(topology.MOUTH_UPPER[3:8]), 2].mean() + 0.02 * np.ptp(mesh[:MESH_POINTS, 0]))
     for n, name in enumerate(SPRITES):
         picture = persona.images[name]
@@ -317,13 +342,16 @@ def _mouth(persona: Persona, centre: F32) -> Mouth | None:
         height, width = small.shape[:2]
         solid = np.dstack([_grown(small), small[..., 3]])
         solid[..., :3] = np.rint(solid[..., :3] * SPRITE_LIGHT[n])
+        solid[..., 3] = np.rint(solid[..., 3] * _window(width, SPRITE_REACH[n]))
         lanes[n, :height, :width] = to_lanes(solid)
         x, y, w, h = json.loads(persona.metadata[f"{name}_xywh_px"])
         upper = name == "teeth_upper"
+        if upper:
+            gum = _gum_line(small) * h / height
         anchor = mesh[list(UPPER_ANCHOR if upper else LOWER_ANCHOR)].mean(axis=0)
         sizes.append((width, height))
         corners.append(np.array([x, y, depth]) - anchor)
         steps.append((w / width, h / height))
         uppers.append(upper)
     white = _white(persona.images["teeth_upper"])
-    return Mouth(lanes, np.array(sizes, np.float32), np.array(corners, np.float32), np.array(steps, np.float32), np.array(uppers), white)
+    return Mouth(lanes, np.array(sizes, np.float32), np.array(corners, np.float32), np.array(steps, np.float32), np.array(uppers), white, gum)

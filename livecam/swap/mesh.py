@@ -39,6 +39,11 @@ OFFSET_EVERY = 4
 """Frames between two updates of the shape that is added: it follows a slow mean."""
 RIM_UPPER, RIM_LOWER = 0.13, 0.03
 """Shares of the opening at the lids left to the portrait: the tracker's upper line runs along the lashes, above the lid's edge."""
+GUM_HIDDEN = 0.85
+"""Share of the gum below the upper lip that is taken away."""
+EDGE_WHITE, UNBOUND = 0.7, 300.0
+"""Greatest brightness around the eyes, as share of the scene's white (what the portrait shows of an eye's white there must not get the gain of dark
+skin made light); and everywhere else."""
 NEARER = 0.7
 """What is this many eyeball radii nearer than the lids' corners hides the eye: lids bulge less, the nose more."""
 BLINK_HOLD = 0.3
@@ -117,8 +122,8 @@ class MeshSwapper:
         mesh, middles = _shaped(worn, track.wearer, points, pose, openness)
         gains = self._light(worn, track, crop, points, pose)
         out, mask = crop.copy(), np.zeros(crop.shape[:2], np.uint8)
-        depth = self._face(worn, out, mask, mesh, gains, openness, pose)
         white = _whiteness(gains, worn)
+        depth = self._face(worn, out, mask, mesh, gains, white, openness, pose)
         _eyes(worn, out, depth, mesh, middles, pose, openness, gaze, white)
         if worn.mouth is not None:
             _mouth(worn.mouth, out, mesh, pose, white)
@@ -140,7 +145,7 @@ class MeshSwapper:
             gains *= track.scene.seam_gains(worn.ring, colours[ring].astype(np.float32), worn.seen[ring] * gains[ring], valid)
         return gains
 
-    def _face(self, worn: Worn, out: U8, mask: U8, mesh: F32, gains: F64, openness: F64, pose: shape.Pose) -> F32:
+    def _face(self, worn: Worn, out: U8, mask: U8, mesh: F32, gains: F64, white: F64, openness: F64, pose: shape.Pose) -> F32:
         texture = min(worn.textures, key=lambda t: abs(math.log(t.factor * pose.scale * 1.1)))
         vertex = np.zeros((MESH_POINTS, raster.WIDE), np.float32)
         vertex[:, 0:2] = (worn.open_uv + 0.5) / texture.factor - 0.5
@@ -149,8 +154,11 @@ class MeshSwapper:
         vertex[:, 5:8] = worn.skin
         vertex[:, 8:11] = worn.skin * gains
         vertex[:, 11] = (1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.25, 0.6)) / bright
-        vertex[:, 12] = 1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.4, 0.9)
+        vertex[:, 12] = 1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.2, 0.9)
         vertex[:, 13] = np.clip(1.0 - 0.2 * (bright - 1.0), 0.75, 1.0)
+        vertex[:, 14] = UNBOUND
+        limited = worn.around_eyes
+        vertex[limited, 14] = np.maximum(EDGE_WHITE * float(white @ light.LUMA), 1.05 * (vertex[limited, 8:11] @ light.LUMA))
         right = worn.rest[:, 0] < 0
         shut = np.clip((0.7 - np.where(right, openness[0], openness[1])) / 0.6, 0.0, 1.0)
         vertex[:, 4] = (1.0 - worn.lid) * shut
@@ -285,6 +293,14 @@ def _eye(
     raster.draw_eye(out, depth, frame, curves, np.array(place, np.float32), turn, ball.lanes[level], picture, look)
 
 
+def _gum_shown(mouth: Mouth, origin: F64, mesh: F32, pose: shape.Pose) -> float:
+    """Persona pixels by which the upper teeth are to go up, because the wearer's lip ends higher above the nose's base than the persona's.
+
+    origin: (2,) top-left of their sprite in the crop."""
+    lip = float((mesh[13, :2] - origin) @ pose.rotation[:2, 1]) / pose.scale
+    return max(0.0, mouth.gum - lip) * GUM_HIDDEN
+
+
 def _mouth(mouth: Mouth, out: U8, mesh: F32, pose: shape.Pose, white: F64) -> None:
     opening = _opening(mesh, topology.MOUTH_UPPER, topology.MOUTH_LOWER)
     if opening is None:
@@ -296,6 +312,8 @@ def _mouth(mouth: Mouth, out: U8, mesh: F32, pose: shape.Pose, white: F64) -> No
         anchor = mesh[list(UPPER_ANCHOR if mouth.upper[n] else LOWER_ANCHOR)].mean(axis=0)
         forward = linear[:2, :2] * mouth.step[n]
         origin = anchor[:2] + linear[:2] @ mouth.corner[n]
+        if mouth.upper[n]:
+            origin = origin - _gum_shown(mouth, origin, mesh, pose) * pose.scale * pose.rotation[:2, 1]
         inverse = np.linalg.inv(forward)
         maps[n, :, :2] = inverse
         maps[n, :, 2] = -inverse @ origin
