@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from _oracle import Canary
+from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 WEARER, OTHER = 0, 1
-EVENT_FRAMES = 160
+EVENT_FRAMES = 190
 """One event in so many frames; its first BEFORE frames are healthy."""
-BEFORE = 40
-LASTS = 60
+BEFORE = 30
+LASTS = 70
+LONG = 130
+"""Frames for which the chair stays empty: long enough for an empty picture to go on air."""
 SCENE_EVENTS = ("no face", "leaves and comes back", "second person", "entry left", "entry right", "entry above", "entry below", "fast turn")
 STAGE_EVENTS = tuple(f"exception in {stage}" for stage in ("search", "track", "align", "crop", "swap", "colour", "mask", "blend"))
 DRAW_EVENTS = ("NaN crop", "black crop", "stale mask", "empty mask", "nothing drawn")
@@ -109,7 +110,7 @@ class Scene:
         self._noise = [random.normal(0.0, 2.0, (height_px, width_px, 3)).astype(np.int16) for _ in range(5)]
 
     def event(self, index: int) -> tuple[str, int, int]:
-        """(kind, number of the event, frames since it began; negative: not yet, LASTS or more: over) at frame `index`."""
+        """(kind, number of the event, frames since it began; negative: not yet, `lasts(kind)` or more: over) at frame `index`."""
         number = index // EVENT_FRAMES
         order = np.random.default_rng((self.seed, 2, number // len(KINDS))).permutation(len(KINDS))
         return KINDS[order[number % len(KINDS)]], number, index % EVENT_FRAMES - BEFORE
@@ -123,7 +124,7 @@ class Scene:
             4.0 * float(np.sin(0.9 * t)), 1.0 - 0.06 * abs(float(np.sin(0.7 * t))),
         )
         kind, number, since = self.event(index)
-        if not 0 <= since < LASTS or kind not in SCENE_EVENTS:
+        if not 0 <= since < lasts(kind) or kind not in SCENE_EVENTS:
             return [(WEARER, wearer)]
         return _played(kind, np.random.default_rng((self.seed, 3, number)), since, wearer, self.size_px)
 
@@ -143,11 +144,13 @@ class Scene:
     def draw(self, index: int) -> U8:
         """(H, W, 3) uint8 BGR: the raw picture, the canary on every face."""
         image = self._room.copy()
-        for actor, pose in self.cast(index):
-            self._place(image, self.sprites[actor], pose)
-        for shown in self.truth(index):
+        for actor, pose in self.cast(index):  # whoever is in front covers the canary behind
+            sprite = self.sprites[actor]
+            self._place(image, sprite, pose)
+            matrix = pose.matrix(sprite.face_height)
+            oval = sprite.oval_px @ matrix[:, :2].T + matrix[:, 2]
             region = np.zeros(image.shape[:2], np.uint8)
-            cv2.fillConvexPoly(region, np.rint(shown.oval_px * 16).astype(np.int32), 255, cv2.LINE_8, 4)
+            cv2.fillConvexPoly(region, np.rint(oval * 16).astype(np.int32), 255, cv2.LINE_8, 4)
             if region.any():
                 self.canary.mark(image, region)
         return np.clip(image + self._noise[index % 5], 0, 255).astype(np.uint8)
@@ -161,6 +164,11 @@ class Scene:
             return
         part, share = image[y : y + h, x : x + w], placed[y : y + h, x : x + w, 3:].astype(np.float32) / 255.0
         part[:] = np.rint(part + share * (placed[y : y + h, x : x + w, :3] - part.astype(np.float32))).astype(np.uint8)
+
+
+def lasts(kind: str) -> int:
+    """Frames that an event takes."""
+    return LONG if kind in ("no face", "leaves and comes back") else LASTS
 
 
 def _room(random: np.random.Generator, width: int, height: int) -> U8:
@@ -185,7 +193,7 @@ def _played(kind: str, random: np.random.Generator, since: int, wearer: Pose, si
         return []
     if kind == "leaves and comes back":
         side = 1.0 if random.random() < 0.5 else -1.0
-        gone = np.clip(min(since, LASTS - since) / random.integers(8, 22), 0.0, 1.0)
+        gone = np.clip(min(since, LONG - since) / random.integers(8, 22), 0.0, 1.0)
         return [(WEARER, replace(wearer, x_px=wearer.x_px + side * gone * 0.95 * width))]
     if kind == "fast turn":
         turn = float(np.sin(since * random.uniform(0.2, 0.5)))

@@ -77,6 +77,9 @@ class Scene:
         self._mean: F32 | None = None
         self._tolerance: F32 = np.zeros((0, 0), np.float32)
         self._known: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
+        """Seen without anybody, and settled."""
+        self._uncovered: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
+        """Was behind somebody, and has not settled since: its mean says nothing."""
         self._candidate: F32 = self._now
         self._since_ns: NDArray[np.int64] = np.zeros((0, 0), np.int64)
         self._episode_ns: int | None = None
@@ -101,6 +104,7 @@ class Scene:
         self._candidate = blocks.copy()
         self._tolerance = np.zeros((rows, columns), np.float32)
         self._known = np.zeros((rows, columns), np.bool_)
+        self._uncovered = np.zeros((rows, columns), np.bool_)
         self._since_ns = np.full((rows, columns), now_ns, np.int64)
         self._episode_ns, self._threshold = None, LEAST_CHANGE
 
@@ -134,7 +138,7 @@ class Scene:
     def news(self, people: Boxes, face_seen: bool) -> str:
         """Learns the scene, and says what in it is new: "" (nothing), or a reason to cover.
 
-        people: zones of those who are masked; the scene inside is not known, and what hangs together with them is theirs.
+        people: zones of those who are masked: the scene inside is not known.
         face_seen: whether the detector saw any face outside of what is masked (then nothing is learned)."""
         assert self._mean is not None
         far = self._distance(self._mean)
@@ -143,8 +147,7 @@ class Scene:
         theirs = np.zeros(fresh.shape, np.bool_)
         for box in people:
             theirs[self._slices(box)] = True
-        new = (fresh & self._known) if people else (fresh | ~self._known)
-        found = self._touching(new, theirs) if people else self._anywhere(new)
+        found = self._entering(fresh & ~theirs & ~self._uncovered) if people else self._anywhere(fresh | ~self._known)
         self._learn(fresh, theirs, far, bool(found), face_seen)
         return found
 
@@ -153,19 +156,15 @@ class Scene:
         grown = np.pad(new, 1, mode="edge").view(np.uint8)
         return "something moves into the empty picture" if cv2.erode(grown, _INNER)[1:-1, 1:-1].any() else ""
 
-    def _touching(self, new: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> str:
-        """Somebody is there: what comes in from the left, the right or above and does not hang together with them."""
+    def _entering(self, new: NDArray[np.bool_]) -> str:
+        """Somebody is there: whatever else comes in from the left, the right or above. A hand at the rim counts too: it could be a face."""
         rim = np.zeros(new.shape, np.bool_)
         rim[:, :2] = rim[:2] = rim[:, -2:] = True
-        if not (new & rim & ~theirs).any():
+        if not (new & rim).any():
             return ""
-        count, labels = cv2.connectedComponents((new | theirs).view(np.uint8), connectivity=8)
-        own = set(np.unique(labels[theirs]).tolist()) | {0}
-        for label in range(1, count):
-            part = labels == label
-            if label in own or not (part & rim).any():
-                continue
-            mask = np.pad(part, ((1, 1), (1, 1)), mode="edge").view(np.uint8)
+        count, labels = cv2.connectedComponents(new.view(np.uint8), connectivity=8)
+        for label in set(np.unique(labels[rim]).tolist()) - {0} if count > 1 else ():
+            mask = np.pad(labels == label, ((1, 1), (1, 1)), mode="edge").view(np.uint8)
             if cv2.erode(mask, _EDGE_DEPTH).any() or cv2.erode(mask, _EDGE_DEPTH.T).any():
                 return "something comes in at the edge"
         return ""
@@ -173,15 +172,16 @@ class Scene:
     def _learn(self, fresh: NDArray[np.bool_], theirs: NDArray[np.bool_], far: F32, found: bool, face_seen: bool) -> None:
         assert self._mean is not None
         self._known &= ~theirs
+        self._uncovered |= theirs
         if face_seen:
             self._episode_ns = None
             self._since_ns[:] = self._now_ns
             return
-        calm = ~fresh & self._known
+        calm = ~fresh & ~self._uncovered
         weight = (calm * np.float32(LEARN))[..., None]
         self._mean += weight * (self._now - self._mean)
         self._tolerance *= np.float32(FORGET)
-        unsettled = ~calm & ~theirs
+        unsettled = (fresh | ~self._known) & ~theirs
         if unsettled.any():
             moved = _largest(np.abs(self._now - self._candidate)) > np.maximum(self._tolerance, self._threshold)
             restart = moved | ~unsettled
@@ -190,6 +190,7 @@ class Scene:
             settled = unsettled & (self._now_ns - self._since_ns >= SETTLE_MS * 1e6)
             self._mean[settled] = self._now[settled]
             self._known |= settled
+            self._uncovered &= ~settled
         else:
             self._since_ns[:] = self._now_ns
             self._candidate = self._now.copy()
@@ -207,3 +208,4 @@ class Scene:
             strange = unsettled & ~self._known
             self._mean[strange] = self._now[strange]
             self._known |= strange
+            self._uncovered &= ~strange
