@@ -204,7 +204,10 @@ def _played(kind: str, random: np.random.Generator, since: int, wearer: Pose, si
     if kind == "second person":
         return [(WEARER, wearer), (OTHER, Pose(*home, size))]
     start = {
-        "entry left": (-size, home[1]), "entry right": (width + size, home[1]), "entry above": (home[0], -size), "entry below": (home[0], height + size),
+        "entry left": (-size, home[1]),
+        "entry right": (width + size, home[1]),
+        "entry above": (home[0], -size),
+        "entry below": (home[0], height + size),
     }[kind]
     stop = (width * 0.13, home[1]) if kind == "entry left" else home
     share = float(np.clip(min(since, LASTS - since) / random.integers(6, 24), 0.0, 1.0)) * random.uniform(0.35, 1.0)

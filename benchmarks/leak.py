@@ -12,6 +12,7 @@ A raw face pixel is one inside the face's oval drawn in to 0.86 (outside, person
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,13 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-import _faults
-import _scene
-from _oracle import Oracle, Sighting
+import _faults  # noqa: E402 - the path comes first
+import _scene  # noqa: E402
+from _oracle import Oracle, Sighting  # noqa: E402
 
-from livecam.app.live import Live
-from livecam.config import CaptureConfig, Config, GuardConfig, OutputConfig
-from livecam.types import U8, State
+from livecam.app.live import Live  # noqa: E402
+from livecam.config import CaptureConfig, Config, GuardConfig, OutputConfig  # noqa: E402
+from livecam.types import U8, State  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT_MS = 400.0
@@ -56,7 +58,7 @@ class Watched(Live):
         self.done: Counter[str] = Counter()
         self.states: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.latency_ms: defaultdict[str, list[float]] = defaultdict(list)
-        self.waiting = False
+        self.waiting, self.number = False, -1
         self.wrong: list[dict[str, Any]] = []
         self.pictures, self.sent, self.highest = 0, 0, Sighting(0.0, 0, 0, 0, 0, False)
         self._last = (0, State.SLATE)
@@ -64,7 +66,9 @@ class Watched(Live):
     # messages of the faulty worker
 
     def _on_fault(self, kind: str, number: int, capture_ns: int) -> None:
-        self._end_wait()
+        if number == self.number:
+            return  # a new worker in the middle of an event
+        self.number = number
         self.kind, self.since_ns, self.waiting = kind, capture_ns, True
         self.done[kind] += 1
         pid = self._supervisor.pid
@@ -77,11 +81,7 @@ class Watched(Live):
             self.stopped, self.continue_at = pid, time.monotonic() + self.random.choice((0.05, 0.2, 0.5, 0.9, 1.6))
 
     def _on_healthy(self, number: int, capture_ns: int) -> None:
-        self._end_wait()
-        self.kind = ""
-
-    def _end_wait(self) -> None:
-        self.waiting = False
+        self.waiting, self.kind = False, ""
 
     def tapped(self, image: U8, capture_ns: int, state: State) -> None:
         """Every picture that was sent."""
@@ -104,8 +104,8 @@ class Watched(Live):
 
     def _keep_evidence(self, image: U8, sighting: Sighting, state: State) -> None:
         index = int(self.plan.position()[0])
-        self.wrong.append({"index": index, "kind": self.kind, "state": state.name, "z": round(sighting.z, 2), "x_px": sighting.x_px, "y_px": sighting.y_px,
-                           "window_px": sighting.window_px, "chip_px": sighting.chip_px, "summed": sighting.summed})
+        what = {"index": index, "kind": self.kind, "state": state.name, "reason": self._on.reason}
+        self.wrong.append({**what, **asdict(sighting)})
         if len(self.wrong) <= KEPT_PICTURES:
             self.evidence.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(self.evidence / f"{index:07d}.png"), image)
@@ -113,8 +113,8 @@ class Watched(Live):
     def line(self, frames: int) -> str:
         """Where the run stands."""
         return (
-            f"{int(self.plan.position()[0])}/{frames} frames, {sum(self.done.values())} faults, {len(self.wrong)} wrong, "
-            f"highest z {self.highest.z:.2f} of {self.oracle.threshold:.2f}, workers {self._supervisor.starts}, {self._on.state.name} {self._on.reason}"
+            f"{int(self.plan.position()[0])}/{frames} frames, {sum(self.done.values())} faults, {len(self.wrong)} wrong, highest z "
+            f"{self.highest.z:.2f} of {self.oracle.threshold:.2f}, workers {self._supervisor.starts}, {self._on.state.name} {self._on.reason}"
         )
 
     def stuck(self) -> bool:
@@ -133,10 +133,8 @@ class Watched(Live):
         """One turn of main's loop, and of the faults done from outside."""
         self.tick()
         if self.stopped and time.monotonic() >= self.continue_at:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.stopped, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
             self.stopped = 0
 
 
@@ -188,7 +186,12 @@ def figures(live: Watched, first: int, last: int, seconds: float) -> dict[str, A
         "refused": live._supervisor.refused,
         "seconds": round(seconds, 1),
         "kinds": {
-            kind: {"faults": count, "covered": len(live.latency_ms[kind]), "to_cover_ms": _spread(live.latency_ms[kind]), "states": dict(live.states[kind])}
+            kind: {
+                "faults": count,
+                "covered": len(live.latency_ms[kind]),
+                "to_cover_ms": _spread(live.latency_ms[kind]),
+                "states": dict(live.states[kind]),
+            }
             for kind, count in sorted(live.done.items())
         },
         "latencies_ms": {kind: [round(v, 1) for v in values] for kind, values in live.latency_ms.items()},
@@ -211,7 +214,8 @@ def merge(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     out["wrong_list"] = (before["wrong_list"] + now["wrong_list"])[:100]
     out["healthy"] = dict(Counter(before["healthy"]) + Counter(now["healthy"]))
     out["bound_95"] = 3.0 / max(1, out["pictures"])
-    times = {kind: before["latencies_ms"].get(kind, []) + now["latencies_ms"].get(kind, []) for kind in {**before["latencies_ms"], **now["latencies_ms"]}}
+    old, new = before["latencies_ms"], now["latencies_ms"]
+    times = {kind: old.get(kind, []) + new.get(kind, []) for kind in {**old, **new}}
     out["latencies_ms"] = times
     out["fault_to_cover_ms"] = _spread([value for values in times.values() for value in values])
     out["kinds"] = {}
@@ -231,8 +235,9 @@ def about() -> dict[str, Any]:
     def git(*words: str) -> str:
         return subprocess.run(("git", *words), cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()
 
+    versions = {"python": platform.python_version(), "opencv": cv2.__version__}
     return {
-        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), "opencv": cv2.__version__},
+        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), **versions},
         "commit": git("rev-parse", "HEAD"),
         "changed_files": len(git("status", "--porcelain", "--", "livecam", "benchmarks").splitlines()),
         "command": "python " + " ".join(["benchmarks/leak.py", *sys.argv[1:]]),
@@ -270,7 +275,8 @@ def main() -> int:
             stop = min(args.frames, at + args.chunk)
             plan = _faults.Plan(args.seed, width, height, args.stages, str(path), stop, args.plant)
             now = run(plan, stop, args.out.with_suffix("").with_name(args.out.stem + "_evidence"))
-        before = {**(merge(before, now) if before else now), "seed": args.seed, "size": args.size, "stages": args.stages, "plant": args.plant, **about()}
+        asked = {"seed": args.seed, "size": args.size, "stages": args.stages, "plant": args.plant}
+        before = {**(merge(before, now) if before else now), **asked, **about()}
         at = stop
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(before, indent=1) + "\n")
