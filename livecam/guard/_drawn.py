@@ -68,7 +68,7 @@ def outline(face: Face) -> F32:
     down = mouth - eyes
     side = np.array((-down[1], down[0]), np.float32)
     turn = np.linspace(0.0, 2.0 * np.pi, 32, endpoint=False)[:, None]
-    return (eyes + 0.45 * down + 1.1 * np.cos(turn) * down + 0.83 * np.sin(turn) * side).astype(np.float32)
+    return (eyes + 0.55 * down + 1.3 * np.cos(turn) * down + np.sin(turn) * side).astype(np.float32)
 
 
 def shrink(points: F32, factor: float) -> F32:
