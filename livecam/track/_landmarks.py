@@ -116,13 +116,13 @@ class Iris:
 
 
 class MediaPipeLandmarker:
-    """The mesh of 468 points, its eye regions and irises refined. One eye is refined in each frame, in turn: between its turns an eye keeps the
-    correction that the iris network gave to the mesh, in the frame of its corners, and takes over the other eye's blink."""
+    """The mesh of 468 points, its eye regions and irises refined. One eye is refined in each frame, in turn (the iris network
+    costs more than the mesh): between its turns an eye stays as it was between its corners, and moves along with the other one."""
 
     def __init__(self, store: Store, threads: int) -> None:
         self._mesh = FaceMesh(store, threads)
         self._iris = Iris(store, threads)
-        self._corrections: dict[int, dict[bool, F64]] = {}
+        self._eyes: dict[int, dict[bool, F64]] = {}
         self._next_left: dict[int, bool] = {}
 
     def seed(self, detection: Detection) -> Region:
@@ -152,25 +152,39 @@ class MediaPipeLandmarker:
 
     def forget(self, track_id: int) -> None:
         """Drop what was kept of a track's eyes."""
-        self._corrections.pop(track_id, None)
+        self._eyes.pop(track_id, None)
         self._next_left.pop(track_id, None)
 
     def _refine(self, image: U8, mesh: F64, track_id: int) -> None:
         """Eye regions and irises of `mesh` in place."""
-        kept = self._corrections.get(track_id, {})
+        kept = self._eyes.get(track_id, {})
         turn = self._next_left.get(track_id, False)
         coarse = mesh[:MESH_POINTS].copy()
+        frames = {left: eye_frame(coarse, left) for left in (False, True)}
+        before = kept.get(turn)
         for left in (False, True):
-            frame = eye_frame(coarse, left)
-            region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
             if left == turn or left not in kept:
-                eye, iris = self._iris.run(image, coarse, left)
-                base = np.concatenate([coarse[region, :2], np.repeat(coarse[region[: topology.EYE_CONTOUR], :2].mean(axis=0)[None], 5, axis=0)])
-                kept[left] = (np.concatenate([eye, iris]) - base) @ frame[:, :2].T
-            _place(mesh, coarse, left, kept[left] @ np.linalg.inv(frame[:, :2]).T)
+                kept[left] = geometry.apply(frames[left], np.concatenate(self._iris.run(image, coarse, left)))
+        if before is not None:
+            move_along(kept[not turn], kept[turn] - before)
+        for left in (False, True):
+            _place(mesh, coarse, left, geometry.apply(geometry.invert(frames[left]), kept[left]))
         if track_id >= 0:
-            self._corrections[track_id] = kept
+            self._eyes[track_id] = kept
             self._next_left[track_id] = not turn
+
+
+def move_along(eye: F64, shift: F64) -> None:
+    """Moves, in place, the eye that was not looked at as the other one moved: irises turn together, and so do upper lids.
+
+    eye, shift: (76, 2) in the eyes' own frames. A wink is put right one frame later.
+    """
+    region = len(topology.RIGHT_EYE_REGION)
+    eye[region:] += shift[region:].mean(axis=0)
+    upper = slice(topology.LOWER_LID, topology.EYE_CONTOUR)
+    arch = np.maximum(1.0 - (2.0 * eye[upper, 0]) ** 2, 0.0)
+    drop = float(shift[upper, 1].mean()) * arch / max(float(arch.mean()), 1e-6)
+    eye[upper, 1] = np.minimum(eye[upper, 1] + drop, max(float(eye[: topology.LOWER_LID, 1].max()), 0.0))
 
 
 def to_frame(points: F64, region: Region, size_px: int, mirrored: bool = False) -> F64:
@@ -192,13 +206,12 @@ def five_points(mesh: F64) -> F64:
     return np.array([*eyes, *rest])
 
 
-def _place(mesh: F64, coarse: F64, left: bool, shift: F64) -> None:
+def _place(mesh: F64, coarse: F64, left: bool, eye: F64) -> None:
     region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
-    contour = region[: topology.EYE_CONTOUR]
     iris = topology.LEFT_IRIS if left else topology.RIGHT_IRIS
-    mesh[region, :2] = coarse[region, :2] + shift[: len(region)]
-    mesh[iris, :2] = coarse[contour, :2].mean(axis=0) + shift[len(region) :]
-    mesh[iris, 2] = coarse[contour, 2].mean()
+    mesh[region, :2] = eye[: len(region)]
+    mesh[iris, :2] = eye[len(region) :]
+    mesh[iris, 2] = coarse[region[: topology.EYE_CONTOUR], 2].mean()
 
 
 def box_of(points: F64 | F32) -> F32:

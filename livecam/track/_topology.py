@@ -48,5 +48,7 @@ LEFT_EYE_REGION = np.array(
         265, 353, 276, 283, 282, 295, 372, 340, 346, 347, 348, 349, 350, 357, 465, 383, 300, 293, 334, 296, 336, 285, 417,
     ]
 )
+LOWER_LID = 9
+"""The first so many points of an eye region are the corners and the lower lid's edge, the next the upper lid's."""
 EYE_CONTOUR = 16
 """The first so many points of an eye region are the lids' edge."""
