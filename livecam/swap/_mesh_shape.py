@@ -25,6 +25,8 @@ LEARN_LEAST = 0.004
 """A wearer's mean shape keeps adapting by this share a frame (8 s at 30 fps) after its first second."""
 SHUT_BELOW = 0.18
 """Measured on four personas with shut eyes: lashes 0 to 0.35 of the tracker's gap below its lower lid line."""
+WINK_RATE, WINK_LEAST = 0.12, 0.45
+"""A difference of the eyes' openings that lasts for about eight frames is a wink."""
 LIPS_START, LIPS_LOW, LIPS_HIGH = 0.02, 0.004, 0.045
 """First guess and bounds of the gap left between closed lips (measured on portraits with shut mouths: 0.002 to 0.056, median 0.015)."""
 LIPS_MARGIN = 0.003
@@ -114,13 +116,14 @@ class Wearer:
     """What is learnt of one tracked face over time; changes with every frame.
 
     mean: (468, 3) shape in the persona's frame; offset: (468, 3) what of the persona's shape is added to it; lips_closed: gap between the inner lips
-    of the tracked mesh when the mouth is shut, as share of the face's width.
+    of the tracked mesh when the mouth is shut, as share of the face's width; wink: 0..1 for how long one eye has been shut alone.
     """
 
     mean: F32 | None = None
     offset: F32 | None = None
     frames: int = 0
     lips_closed: float = LIPS_START
+    wink: float = 0.0
     open_reference: F64 = field(default_factory=lambda: np.full(2, OPEN_START))
     gaze_rest: F64 = field(default_factory=lambda: np.zeros(2))
     gaze: F64 = field(default_factory=lambda: np.zeros(2))
@@ -150,11 +153,17 @@ class Wearer:
         mesh[list(topology.MOUTH_UPPER)] = middle - half
         mesh[list(topology.MOUTH_LOWER)] = middle + half
 
-    def openness(self, raw: F64) -> F64:
-        """(2,) lid opening relative to what is wide open for this wearer, 0..1.15."""
+    def openness(self, raw: F64, widths: F64) -> F64:
+        """(2,) lid opening relative to what is wide open for this wearer, 0..1.15. widths: of the two eyes as seen.
+
+        Eyes blink together, and one eye's reading is often wrong for a few frames: a difference is believed only when it lasts (a wink)."""
         faster = np.where(raw > self.open_reference, 0.08, 0.002)
         self.open_reference = np.clip(self.open_reference + faster * (raw - self.open_reference), OPEN_LOW, OPEN_HIGH)
-        return np.clip((raw / self.open_reference - 0.08) / 0.87, 0.0, 1.15)
+        each = np.clip((raw / self.open_reference - 0.08) / 0.87, 0.0, 1.15)
+        self.wink += WINK_RATE * (float(abs(each[0] - each[1]) > WINK_LEAST) - self.wink)
+        believed = 0.3 + 0.7 * min(max((self.wink - 0.4) / 0.3, 0.0), 1.0)
+        both = float(each @ widths**2) / max(float((widths**2).sum()), 1e-6)
+        return both + believed * (each - both)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ class MeshSwapper:
         points = seen[:MESH_POINTS]
         pose = shape.fit_pose(worn.rest, points)
         raw = shape.mesh_openness(points) if face.eye_open is None else face.eye_open.astype(np.float64)
-        openness = track.wearer.openness(raw)
+        corners = [points[[eye.index[0], eye.index[8]], :2] for eye in worn.eyes]
+        openness = track.wearer.openness(raw, np.array([np.linalg.norm(b - a) for a, b in corners]))
         gaze = _gaze(worn, track.wearer, seen, pose, openness)
         mesh, middles = _shaped(worn, track.wearer, points, pose, openness)
         gains = self._light(worn, track, crop, points, pose)
