@@ -183,7 +183,7 @@ class Scene:
         self._tolerance *= np.float32(FORGET)
         unsettled = (fresh | ~self._known) & ~theirs
         if unsettled.any():
-            moved = _largest(np.abs(self._now - self._candidate)) > np.maximum(self._tolerance, self._threshold)
+            moved = self._distance(self._candidate) > np.maximum(self._tolerance, self._threshold)
             restart = moved | ~unsettled
             self._candidate[restart] = self._now[restart]
             self._since_ns[restart] = self._now_ns
