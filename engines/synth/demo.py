@@ -138,7 +138,7 @@ def encode(scratch: Path, indices: list[int], target: Path) -> None:
         "ffmpeg", "-y", "-loglevel", "error", "-r", str(FPS), "-f", "concat", "-safe", "0",
         "-i", str(listing), "-r", str(FPS),
         "-vf", "scale=out_color_matrix=bt601:out_range=tv:flags=accurate_rnd+full_chroma_int",
-        "-c:v", "libx264", "-preset", "slow", "-tune", "fastdecode", "-bf", "0", "-g", str(FPS),
+        "-c:v", "libx264", "-preset", "medium", "-tune", "fastdecode", "-bf", "0", "-g", str(FPS),
         "-pix_fmt", "yuv420p", "-colorspace", "smpte170m", "-color_primaries", "smpte170m",
         "-color_trc", "smpte170m", "-color_range", "tv", "-b:v", f"{BITRATE_KBIT}k",
         "-maxrate", f"{BITRATE_KBIT * 2}k", "-bufsize", f"{BITRATE_KBIT * 2}k",

@@ -14,7 +14,7 @@ import numpy as np
 from engines.synth import skin as sk
 from engines.synth.assets import Bytes, Floats, ObjMesh
 from engines.synth.expression import action_offsets, joint_of
-from engines.synth.identity import base_mesh
+from engines.synth.identity import base_mesh, local_offsets
 
 SIZE = 2048
 
@@ -54,15 +54,18 @@ def _vertex_fields(mesh: ObjMesh) -> dict[str, Floats]:
     jaw_low = lips_y - 0.12 + 0.55 * np.clip(x - 0.35, 0, None)
     beard = _soft(y, jaw_low + 0.30, jaw_low + 0.02) * _soft(y, 6.02, 6.16) * _soft(z, 0.1, 0.35)
     sideburn = _soft(x, 0.58, 0.68) * _soft(y, ey + 0.1, ey - 0.2) * _soft(y, 6.0, 6.2) * _soft(
-        z, 0.05, 0.25) * _soft(z, 0.95, 0.75)
-    moustache = (_soft(x, corner_x + 0.14, corner_x - 0.02) * _soft(y, lips_y + 0.30, lips_y + 0.24)
+        z, 0.42, 0.56) * _soft(z, 0.95, 0.75)
+    top = lips_y + 0.27 - 0.45 * np.clip(x - 0.06, 0, None)
+    ear = np.abs(local_offsets("ears/ear-scale", 1.0)).max(1)
+    no_ear = 1 - _soft(ear, 0.0, 0.02)
+    moustache = (_soft(x, corner_x + 0.12, corner_x - 0.02) * _soft(y, top + 0.03, top - 0.03)
                  * _soft(y, lips_y - 0.1, lips_y + 0.0) * front)
     return {
         "face": _soft(x, 0.55, 0.35) * _soft(y, 6.3, 6.5) * _soft(y, 7.8, 7.5) * front,
         "lids": np.clip(blink * 14 + _soft(around_eye, 1.0, 0.7), 0, 1).astype(np.float32)
         * _soft(around_eye, 1.2, 0.5) * _soft(y, ey - 0.06, ey + 0.03),
         "cheeks": _soft(np.hypot((x - 0.46) / 0.34, (y - ey + 0.42) / 0.28), 1.2, 0.1) * front,
-        "beard": np.clip(beard + sideburn, 0, 1),
+        "beard": np.clip(beard + sideburn, 0, 1) * no_ear,
         "moustache": moustache,
         "scalp": _soft(y - 7.95 + 0.75 * (1.05 - z), -0.12, 0.12) * _soft(z, 1.42, 1.30),
         "oily": np.clip(_soft(x, 0.30, 0.05) * _soft(y, lips_y + 0.1, lips_y + 0.3), 0, 1) * front,
@@ -135,12 +138,12 @@ def _paint_hair(out: Floats, area: dict[str, Floats], look: sk.SkinLook, lips: F
         out = out * np.exp(-look.stubble * soft[..., None] * (0.45 + 0.55 * dots[..., None])
                            * np.array([1.0, 0.92, 0.80], np.float32))
     if look.beard > 0:
-        hairs = sk.strands(SIZE, look.seed + 7, 11)
-        soft = cv2.GaussianBlur(mask, (0, 0), 5)
-        fringe = np.clip((soft - 0.5 * (1 - hairs)) * 1.6 + 0.25, 0, 1) * (soft > 0.02)
-        cover = np.clip(fringe * soft ** 0.5 * look.beard, 0, 0.95).astype(np.float32)
-        shaded = out * (0.65 + 0.35 * (1 - soft[..., None]))
-        out = sk.mix(shaded, colour, cover) * (1 + 0.7 * (hairs - 0.4) * cover)[..., None]
+        hairs = sk.strands(SIZE, look.seed + 7, 7, 0.22)
+        soft = cv2.GaussianBlur(mask, (0, 0), 7)
+        edge = np.clip((soft - 0.45 * (1 - hairs)) * 1.7 + 0.15, 0, 1) * (soft > 0.02)
+        cover = np.clip(edge * soft ** 0.6 * look.beard, 0, 0.93).astype(np.float32)
+        shaded = out * (1 - 0.30 * soft[..., None])
+        out = sk.mix(shaded, colour, cover) * (1 + 0.55 * (hairs - 0.5) * cover)[..., None]
     if look.scalp > 0:
         hairs = sk.strands(SIZE, look.seed + 9, 7)
         cover = np.clip(area["scalp"] * (0.6 + 0.5 * hairs) * look.scalp, 0, 0.97)

@@ -207,6 +207,10 @@ class Person:
             keep = np.ones(len(proxy.binding.corners), np.float32)
             if folder == "hair" and look.fringe is not None:
                 keep = self._cut_fringe(follow(proxy.binding, self.neutral), look.fringe)
+            kept = keep[proxy.top.tri].mean(1) > 0.2
+            proxy = replace(proxy, top=Topology(
+                np.ascontiguousarray(proxy.top.tri[kept]),
+                np.ascontiguousarray(proxy.top.uv[kept]), proxy.top.base))
             out.append(replace(proxy, gain=gain, shine=shine, texture=texture, keep=keep))
         return out
 

@@ -35,8 +35,9 @@ MAX_BYTES = 500_000
 MIN_SCORE = 0.9
 """Below this landmark score a portrait is not taken."""
 
-_CALM = {"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.14,
-         "mouthSmileRight": 0.14, "browInnerUp": 0.08}
+_CALM = {"eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05, "mouthSmileLeft": 0.20,
+         "mouthSmileRight": 0.20, "browInnerUp": 0.14, "browOuterUpLeft": 0.12,
+         "browOuterUpRight": 0.12}
 POSES: dict[str, Pose] = {
     "neutral": Pose(_CALM),
     "open_mouth": Pose({**_CALM, "jawOpen": 1.0, "mouthUpperUpLeft": 0.95,
@@ -197,6 +198,7 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{someone.id}.safetensors"
     save_file(tensors, str(path), metadata)
+    path.chmod(0o644)
     if path.stat().st_size > MAX_BYTES:
         raise AssetsError(f"persona {someone.id}: expected at most {MAX_BYTES} bytes, found "
                           f"{path.stat().st_size}; lower JPEG_QUALITY")

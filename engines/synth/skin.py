@@ -118,10 +118,10 @@ def mix(linear: Floats, colour_srgb: tuple[float, float, float], amount: Floats)
     return (linear * (1 - a) + painted * a).astype(np.float32)
 
 
-def strands(size: int, seed: int, length: int = 9) -> Floats:
+def strands(size: int, seed: int, length: int = 9, density: float = 0.10) -> Floats:
     """Noise (size, size) 0..1 of short strands, for beards and shaved scalps."""
     rng = np.random.default_rng(seed)
-    dots = (rng.random((size, size)) > 0.90).astype(np.float32)
+    dots = (rng.random((size, size)) > 1 - density).astype(np.float32)
     out = np.zeros((size, size), np.float32)
     for angle in (-0.5, 0.0, 0.5):
         kernel = np.zeros((length, length), np.float32)
@@ -156,10 +156,10 @@ def recolour_iris(texture: Bytes, hue_srgb: tuple[float, float, float], amount: 
     yy, xx = np.mgrid[:height, :width]
     weight = np.zeros((height, width), np.float32)
     # The two irises' centres in the shared UV layout of all eye textures.
-    for cx, cy in ((0.308, 0.705), (0.719, 0.292)):
+    for cx, cy in ((0.289, 0.709), (0.705, 0.297)):
         radius = np.hypot(xx / width - cx, yy / height - cy)
-        weight = np.maximum(weight, np.clip((0.128 - radius) / 0.012, 0, 1))
-    weight *= np.clip(saturation * 3, 0, 1)
+        weight = np.maximum(weight, np.clip((0.124 - radius) / 0.012, 0, 1))
+    weight *= np.clip(0.5 + saturation * 2, 0, 1)
     lum = rgb @ np.array([0.3, 0.5, 0.2], np.float32)
     mean = float((lum * weight).sum() / max(float(weight.sum()), 1.0))
     target = to_linear(np.array(hue_srgb)) * (lum / max(mean, 1e-3))[..., None]
