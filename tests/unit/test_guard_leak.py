@@ -1,0 +1,120 @@
+"""The leak oracle's power and restraint, and the leak test in short: the real processes on stages without model files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from _oracle import Canary, Oracle  # noqa: E402
+
+SIZE = (480, 270)
+RANDOM = np.random.default_rng(11)
+
+
+def textured(seed: int) -> np.ndarray:
+    """A picture with edges, blobs and noise, as a masked face has them."""
+    from skimage.data import astronaut
+
+    image = cv2.resize(np.ascontiguousarray(astronaut()[:288, :, ::-1]), SIZE, interpolation=cv2.INTER_AREA)
+    image = np.roll(image, 37 * seed, axis=1) if seed else image
+    return np.clip(image + RANDOM.normal(0.0, 2.5, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def canary() -> Canary:
+    return Canary(5, *SIZE)
+
+
+@pytest.fixture
+def face() -> np.ndarray:
+    region = np.zeros(SIZE[::-1], np.uint8)
+    cv2.ellipse(region, (210, 118), (36, 48), 0, 0, 360, 255, -1)
+    return region
+
+
+def raw(canary: Canary, face: np.ndarray) -> np.ndarray:
+    image = textured(0)
+    canary.mark(image, face)
+    return image
+
+
+def test_the_threshold_is_the_bound(canary: Canary) -> None:
+    oracle = Oracle(canary)
+    assert oracle.tests * np.exp(-(oracle.threshold**2) / 2.0) == pytest.approx(1e-9)
+
+
+def test_no_alarm_without_a_canary(canary: Canary) -> None:
+    oracle = Oracle(canary)
+    highest = max(oracle.look(textured(i % 5)).z for i in range(60))
+    assert highest < oracle.threshold - 2.0
+    flat = np.full((270, 480, 3), 128, np.uint8)
+    assert not oracle.leaks(oracle.look(flat))
+
+
+def test_signs_of_another_seed_are_no_canary(canary: Canary, face: np.ndarray) -> None:
+    oracle = Oracle(Canary(6, *SIZE))
+    assert not oracle.leaks(oracle.look(raw(canary, face)))
+
+
+def test_a_quarter_in_one_frame(canary: Canary, face: np.ndarray) -> None:
+    oracle = Oracle(canary)
+    assert oracle.leaks(oracle.look(cv2.addWeighted(raw(canary, face), 0.25, textured(2), 0.75, 0.0)))
+
+
+def test_a_tenth_in_twenty_five_frames(canary: Canary, face: np.ndarray) -> None:
+    oracle = Oracle(canary)
+    seen = [oracle.look(cv2.addWeighted(raw(canary, np.roll(face, i % 7, axis=1)), 0.1, textured(i % 3 + 1), 0.9, 0.0)) for i in range(25)]
+    assert oracle.leaks(seen[-1])
+
+
+def test_any_patch_of_32_px_eyes_and_mouth_included(canary: Canary, face: np.ndarray) -> None:
+    oracle, leak = Oracle(canary), raw(canary, face)
+    tried = 0
+    for y in range(70, 136, 5):
+        for x in range(174, 216, 5):
+            if not face[y : y + 32, x : x + 32].all():
+                continue
+            image = textured(2)
+            image[y : y + 32, x : x + 32] = leak[y : y + 32, x : x + 32]
+            oracle.forget()
+            assert oracle.leaks(oracle.look(image)), (x, y)
+            tried += 1
+    assert tried > 25
+
+
+def test_a_crop_that_went_through_128_px_is_found(canary: Canary, face: np.ndarray) -> None:
+    oracle, leak, image = Oracle(canary), raw(canary, face), textured(2)
+    small = cv2.resize(leak[40:190, 135:285], (128, 128), interpolation=cv2.INTER_LINEAR)
+    image[40:190, 135:285] = cv2.resize(small, (150, 150), interpolation=cv2.INTER_LINEAR)
+    assert oracle.leaks(oracle.look(image))
+
+
+def _run(tmp_path: Path, *words: str) -> tuple[int, dict]:
+    out = tmp_path / "leak.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "leak.py"), "--stages", "stub", "--size", "320x180", "--out", str(out), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert out.exists(), done.stdout[-2000:] + done.stderr[-2000:]
+    return done.returncode, json.loads(out.read_text())
+
+
+def test_nothing_wrong_goes_on_air(tmp_path: Path) -> None:
+    """Eight events with seed 7, among them a killed and a stopped worker (which kinds follows from the seed)."""
+    _, found = _run(tmp_path, "--frames", "1500", "--seed", "7")
+    assert found["wrong"] == 0, found["wrong_list"]
+    assert found["faults"] >= 6
+    assert found["live_pictures"] > 100, "a run that only covers proves nothing"
+
+
+def test_a_planted_leak_turns_it_red(tmp_path: Path) -> None:
+    code, found = _run(tmp_path, "--frames", "330", "--seed", "7", "--plant", "0.25")
+    assert code == 1 and found["wrong"] >= 1
