@@ -15,13 +15,12 @@ from livecam.guard._change import Sampler
 from livecam.types import F32, F64, U8, Alignment, Detection, Face, Swapped
 
 INTERIOR = 0.75
-"""The face's interior is its outline drawn in by this factor: in the band outside, a tenth of the face and the mask's own feather on either side,
-persona and wearer fade into each other. Brows, eyes, nose and mouth lie inside."""
+"""Without a mesh, the face's interior is its outline drawn in by this factor: persona and wearer fade into each other in a band outside."""
 OPAQUE = 217
 """Alpha from which a pixel counts as hidden (0.85)."""
 HALF = 128
 """Alpha from which a pixel counts as drawn at all."""
-LEAST_HIDDEN = 0.97
+LEAST_HIDDEN = 0.95
 """Share of the interior that must be hidden."""
 MOST_OPEN = 0.25
 """Share of one eye, the nose or the mouth that may be open."""
@@ -42,6 +41,10 @@ PARTS = {
     "the mouth": (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
 }
 """Outlines on MediaPipe's mesh (face_mesh_connections.py of mediapipe 0.10)."""
+BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+FEATURES = (*BROWS, *(index for part in PARTS.values() for index in part))
+"""What the interior spans on a mesh: brows, eyes, nose and mouth, and all between them. Cheeks and jaw may fade: on a turned head the drawing's
+edge runs through them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,13 @@ def shrink(points: F32, factor: float) -> F32:
     """`points` drawn in towards their mean."""
     middle = points.mean(axis=0)
     return middle + (points - middle) * np.float32(factor)
+
+
+def interior(face: Face) -> F32:
+    """(N, 2) float32 convex outline, in frame pixels, of what must be hidden entirely."""
+    if face.mesh_px is None:
+        return shrink(outline(face), INTERIOR)
+    return cast(F32, cv2.convexHull(np.ascontiguousarray(face.mesh_px[list(FEATURES), :2], np.float32)).reshape(-1, 2))
 
 
 def _apply(matrix: F64, points: F32) -> F32:
@@ -126,17 +136,16 @@ def _open_fault(face: Face, alignment: Alignment, alpha: U8, occluder: U8 | None
     hidden = np.zeros((side, side), np.uint8)
     cv2.threshold(alpha, OPAQUE - 1, 255, cv2.THRESH_BINARY, dst=hidden[pad : pad + size, pad : pad + size])
     if occluder is not None:
-        inner = hidden[pad : pad + size, pad : pad + size]
-        cv2.bitwise_or(inner, occluder, dst=inner)
-    hull = _apply(alignment.matrix, shrink(outline(face), INTERIOR)) + pad
-    interior = _fill((side, side), hull)
+        part = hidden[pad : pad + size, pad : pad + size]
+        cv2.bitwise_or(part, occluder, dst=part)
+    inner = _fill((side, side), _apply(alignment.matrix, interior(face)) + pad)
     seen = _frame_in_crop(face, alignment, frame_size_px, pad, side)
     if seen is not None:
-        cv2.bitwise_and(interior, seen, dst=interior)
-    whole = cv2.countNonZero(interior)
+        cv2.bitwise_and(inner, seen, dst=inner)
+    whole = cv2.countNonZero(inner)
     if not whole:
         return "the face lies outside its drawing"
-    share = cv2.countNonZero(cv2.bitwise_and(interior, hidden)) / whole
+    share = cv2.countNonZero(cv2.bitwise_and(inner, hidden)) / whole
     if share < LEAST_HIDDEN:
         return f"only {share:.0%} of a face is masked"
     return _part_fault(face, alignment, hidden, seen, pad) if share < 1.0 else ""
@@ -193,7 +202,7 @@ def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) ->
 def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:
     """Whether the drawing is really in the picture. raw: samples of the frame before drawing; final: the frame after it."""
     scale = raw.shape[1] / final.shape[1]
-    hull = (shrink(outline(drawn.face), INTERIOR) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
+    hull = (interior(drawn.face) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
     (low_x, low_y), (high_x, high_y) = hull.min(axis=0), hull.max(axis=0)
     x0, y0 = max(int(low_x), 0), max(int(low_y), 0)
     x1, y1 = min(int(high_x) + 2, raw.shape[1]), min(int(high_y) + 2, raw.shape[0])
