@@ -32,6 +32,9 @@ EYE_SIZE = 192
 GREY = 0.20
 JPEG_QUALITY = 92
 MAX_BYTES = 500_000
+IRIS_FROM = 468
+IRIS_SHARE = 0.408
+"""Radius of the iris over that of the eyeball, seen from the front, in all eye textures."""
 MIN_SCORE = 0.9
 """Below this landmark score a portrait is not taken."""
 
@@ -109,20 +112,7 @@ def draw_eye(renderer: Renderer, right: bool) -> tuple[Bytes, float, float]:
     eye = eye[(side < 0) == (x < 0)].astype(np.int32)
     image = _draw_alone(renderer, Pose(), camera, eye)
     ball = focal * radius / distance
-    return image, ball, iris_radius(image, ball)
-
-
-def iris_radius(eye: Bytes, ball_px: float) -> float:
-    """Radius in pixels of the iris in a centred eye (H, W, 4): the steepest rise of brightness."""
-    grey = cv2.GaussianBlur(eye[..., :3].astype(np.float32).mean(2), (0, 0), 1.5)
-    yy, xx = np.mgrid[:eye.shape[0], :eye.shape[1]]
-    middle = (eye.shape[0] - 1) / 2
-    radius = np.hypot(xx - middle, yy - middle)
-    rings = [float(np.median(grey[(radius >= r) & (radius < r + 1)]))
-             for r in range(int(ball_px * 0.8))]
-    rise = np.diff(np.convolve(rings, np.ones(3) / 3, mode="same"))
-    low = int(ball_px * 0.3)
-    return float(low + np.argmax(rise[low:int(ball_px * 0.72)]) + 1)
+    return image, ball, ball * IRIS_SHARE
 
 
 def _draw_alone(renderer: Renderer, pose: Pose, camera: Camera, triangles: Ints) -> Bytes:
@@ -183,9 +173,13 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
         if found.score < MIN_SCORE:
             raise AssetsError(f"persona {someone.id}: expected a face score of at least "
                               f"{MIN_SCORE} on {name}, found {found.score:.2f}; change the look")
+        points = found.points
+        if name == "closed_eyes":
+            # Behind shut lids the irises are where they were: same head, same camera.
+            points[IRIS_FROM:] = tensors["neutral_mesh"][IRIS_FROM:]
         tensors[name] = _encoded(picture, ".jpg")
-        tensors[f"{name}_mesh"] = found.points
-        checks.append(_with_points(picture, found.points))
+        tensors[f"{name}_mesh"] = points
+        checks.append(_with_points(picture, points))
     for side, right in (("eye_right", True), ("eye_left", False)):
         image, ball, iris = draw_eye(renderer, right)
         tensors[side] = _encoded(image, ".png")
