@@ -57,12 +57,22 @@ Finish = Callable[[Face, F64], Face]
 class Follower:
     """The tracker behind all members of this room. Called from one thread, once a frame."""
 
-    def __init__(self, config: TrackConfig, landmarker: Landmarker, stable: NDArray[np.intp], finish: Finish, licence: str) -> None:
+    def __init__(
+        self,
+        config: TrackConfig,
+        landmarker: Landmarker,
+        stable: NDArray[np.intp],
+        finish: Finish,
+        licence: str,
+        trusts_detector: bool = False,
+    ) -> None:
+        """stable: points whose similarity is the face's. trusts_detector: a track that a search does not find is lost (landmarks without a score)."""
         self.licence = licence
         self._config = config
         self._landmarker = landmarker
         self._stable = stable
         self._finish = finish
+        self._trusts_detector = trusts_detector
         self._tracks: list[_Track] = []
         self._next_number = 1
         self._last_ns: int | None = None
@@ -110,7 +120,8 @@ class Follower:
     def _meet(self, image: U8, detections: tuple[Detection, ...], lost: list[_Track]) -> list[_Track]:
         """Gives detections to tracks and begins new ones; returns the tracks that are still lost."""
         pairs, free = _match([track.box_px for track in self._tracks], detections)
-        still_lost = list(lost)
+        unseen = [track for i, track in enumerate(self._tracks) if i not in pairs and track not in lost] if self._trusts_detector else []
+        still_lost = [*lost, *unseen]
         for i, track in enumerate(self._tracks):
             detection, overlap = pairs.get(i, (None, 0.0))
             if detection is None or (overlap >= SAME_IOU and track not in lost):

@@ -20,7 +20,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_what_may_be_on_air(history: list) -> None:
+def test_what_may_be_on_air(history: list) -> None:  # noqa: C901 - the model, rule by rule
     air, now, last_take, last_verdict = Air(250.0, 33.3), 10_000 * MS, None, None
     for wait, told, worker, camera, cover, reveal in history:
         now += wait * MS
