@@ -13,11 +13,11 @@ import numpy as np
 
 from livecam.types import F64, U8
 
-SMALL_PX = 64
+SMALL_PX = 32
 """Side at which statistics are taken: a mean needs no more."""
 TRIM = 0.1
 """Share of the darkest and of the brightest masked pixels left out (hair, nostrils, highlights)."""
-LEAST_PX = 24
+LEAST_PX = 12
 """Fewer masked pixels than this say nothing; the last match stays."""
 SCALE_LOW, SCALE_HIGH = 0.85, 1.15
 """Contrast may change by this much: a beard or glasses of the wearer are no reason to stretch the persona's."""

@@ -34,7 +34,7 @@ BARE_SHRINK = 4
 """Hair is found and painted over on a picture so many times smaller; what is not hair keeps every pixel."""
 HAIR_EDGE = 0.12
 """The same for the thin ends of strands, next to hair."""
-BROW_SHARE = 0.04
+BROW_SHARE = 0.02
 """Brows and lids, widened by this share of the face's width, are never taken for hair."""
 SPRITES = ("tongue", "teeth_lower", "teeth_upper")
 """Of the mouth's inside, in the order in which they are drawn."""

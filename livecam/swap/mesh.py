@@ -35,6 +35,8 @@ GAZE_SMOOTH = 0.6
 """Share of a new frame's gaze: eyes jump, so hardly any smoothing."""
 GAZE_REST = 0.004
 """How fast the wearer's own resting height of the iris is learnt."""
+LIGHT_EVERY = 2
+"""Frames between two looks at the light: it is smoothed over ten."""
 OFFSET_EVERY = 4
 """Frames between two updates of the shape that is added: it follows a slow mean."""
 RIM_UPPER, RIM_LOWER = 0.13, 0.03
@@ -62,6 +64,7 @@ class _Track:
 
     wearer: shape.Wearer = field(default_factory=shape.Wearer)
     scene: light.Scene = field(default_factory=light.Scene)
+    gains: F64 | None = None
 
 
 class MeshSwapper:
@@ -118,10 +121,13 @@ class MeshSwapper:
         pose = shape.fit_pose(worn.rest, points)
         raw = shape.mesh_openness(points) if face.eye_open is None else face.eye_open.astype(np.float64)
         corners = [points[[eye.index[0], eye.index[8]], :2] for eye in worn.eyes]
-        openness = track.wearer.openness(raw, np.array([np.linalg.norm(b - a) for a, b in corners]))
+        widths = np.array([float(np.linalg.norm(b - a)) for a, b in corners], np.float64)
+        openness = track.wearer.openness(raw, widths)
         gaze = _gaze(worn, track.wearer, seen, pose, openness)
         mesh, middles = _shaped(worn, track.wearer, points, pose, openness)
-        gains = self._light(worn, track, crop, points, pose)
+        gains = track.gains
+        if gains is None or track.wearer.frames % LIGHT_EVERY == 0:
+            gains = track.gains = self._light(worn, track, crop, points, pose)
         out, mask = crop.copy(), np.zeros(crop.shape[:2], np.uint8)
         white = _whiteness(gains, worn)
         depth = self._face(worn, out, mask, mesh, gains, white, openness, pose)
