@@ -50,7 +50,8 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """bgra: (h, w, 4) uint8. origin_px: the face's middle in it. oval_px: (N, 2) interior of the face, five_px: (5, 2), both from the origin."""
+    """bgra: (h, w, 4) uint8. origin_px: the face's middle in it. oval_px: (N, 2) interior of the face (three quarters of its outline);
+    five_px: (5, 2); both from the origin."""
 
     bgra: U8
     origin_px: tuple[float, float]
@@ -81,7 +82,7 @@ def astronaut() -> Sprite:
     alpha = cv2.GaussianBlur(alpha, (9, 9), 0)
     origin = (157.0, 123.0)
     turn = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
-    oval = np.stack((34.0 * np.cos(turn), 46.0 * np.sin(turn)), axis=1).astype(np.float32)
+    oval = np.stack((30.0 * np.cos(turn), 40.0 * np.sin(turn) - 3.0), axis=1).astype(np.float32)
     five = np.array(((136, 98), (178, 99), (156, 123), (141, 140), (176, 139)), np.float32) - np.array(origin, np.float32)
     return Sprite(np.dstack((image, alpha)), origin, oval, five, 107.0)
 

@@ -6,7 +6,7 @@
 
 What is counted.  `frames`: pictures of the scene that the worker went through.  `pictures`: different ones that went out and were looked at.
 `wrong`: those in which the oracle saw the canary.  With none wrong among N pictures the share of wrong ones is below 3 / N with 95 % confidence.
-A raw face pixel is one inside the face's oval drawn in to 0.86 (outside, persona and wearer fade into each other by design).
+A raw face pixel is one inside the face's outline drawn in to 0.75, eyes, nose, mouth and cheeks (outside, persona and wearer fade into each other).
 """
 
 from __future__ import annotations

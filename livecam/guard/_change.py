@@ -204,7 +204,9 @@ class Scene:
         elif self._episode_ns is None:
             self._episode_ns = self._now_ns
         elif self._now_ns - self._episode_ns > EPISODE_MS * 1e6:
-            self._tolerance[fresh & self._known] = far[fresh & self._known]
+            # Its neighbours too: a curtain swings a little further next time; twice: its mean will drift to either end of the swing.
+            near = cv2.dilate(np.where(fresh & self._known, far, np.float32(0.0)), np.ones((5, 5), np.uint8))
+            self._tolerance = np.maximum(self._tolerance, 2.0 * near).astype(np.float32)
             strange = unsettled & ~self._known
             self._mean[strange] = self._now[strange]
             self._known |= strange

@@ -61,7 +61,7 @@ def make(target: str = "chatty", args: tuple[int, ...] = (64, 48), **more: objec
 
 
 def test_frames_words_deaths_and_a_clean_end() -> None:
-    fds = len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0
+    fds = len(list(Path("/proc/self/fd").iterdir())) if sys.platform.startswith("linux") else 0
     with make() as supervisor:
         first = until(supervisor, lambda got: got is not None)
         assert first is not None and first.image.shape == (48, 64, 3)
@@ -89,7 +89,7 @@ def test_frames_words_deaths_and_a_clean_end() -> None:
         assert supervisor.last_death == "it ended with exit code 3"
     assert not supervisor.send("anything")
     if fds:
-        assert len(os.listdir("/proc/self/fd")) <= fds + 1, "one pipe of the resource tracker at most"
+        assert len(list(Path("/proc/self/fd").iterdir())) <= fds + 1, "one pipe of the resource tracker at most"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="POSIX only")
