@@ -22,7 +22,7 @@ from livecam.store import Store
 from livecam.swap import mesh
 from livecam.types import Frame
 
-SIDE = 300
+SIDE = 220
 """Of a tile, in pixels."""
 LEAD_FRAMES = 20
 DEMO = Path(__file__).parent.parent / "livecam" / "capture" / "demo_data" / "presenter.mp4"
@@ -50,7 +50,7 @@ def tile(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     middle, reach = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * 0.72
     scale = SIDE / (2 * reach)
     matrix = np.array([[scale, 0, SIDE / 2 - scale * middle[0]], [0, scale, SIDE / 2 - scale * middle[1]]])
-    return cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=cv2.INTER_AREA)
 
 
 def column(frames: list[np.ndarray], names: list[str], store: Store) -> np.ndarray | None:
@@ -91,7 +91,7 @@ def main() -> int:
         print("no face was tracked in the input", file=sys.stderr)
         return 1
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(args.out), np.hstack(found), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(str(args.out), np.hstack(found), [cv2.IMWRITE_JPEG_QUALITY, 80])
     print(args.out)
     return 0
 

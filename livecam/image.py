@@ -151,7 +151,7 @@ def _roi(image: U8, matrix: F64, span: Roi) -> Roi:
 
 def _inverse(matrix: F64) -> F64:
     linear = np.linalg.inv(matrix[:, :2])
-    return np.hstack([linear, -linear @ matrix[:, 2:]])
+    return np.hstack([linear, -linear @ matrix[:, 2:]]).astype(np.float64)
 
 
 def _bilinear_plain(picture: U8, x: F64, y: F64) -> F64:
