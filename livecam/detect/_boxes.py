@@ -65,7 +65,7 @@ class Fit:
     def to_frame(self, points: F32) -> F32:
         """(..., 2k) float32 alternating x, y: picture, edge coordinates -> frame, pixel-centre coordinates."""
         pairs = points.reshape(-1, 2)
-        out = (pairs - np.float32([self.left_px, self.top_px])) / np.float32([self.scale_x, self.scale_y]) - np.float32(0.5)
+        out = (pairs - np.array([self.left_px, self.top_px], np.float32)) / np.array([self.scale_x, self.scale_y], np.float32) - np.float32(0.5)
         return out.reshape(points.shape)
 
 
@@ -83,6 +83,6 @@ def suppress(boxes: F32, scores: F32, most_iou: float) -> NDArray[np.intp]:
 def visible_share(boxes: F32, frame_height_px: int, frame_width_px: int) -> F32:
     """(N,) share of each box's area that lies inside the frame."""
     low = np.maximum(boxes[:, :2], np.float32(-0.5))
-    high = np.minimum(boxes[:, 2:], np.float32([frame_width_px - 0.5, frame_height_px - 0.5]))
+    high = np.minimum(boxes[:, 2:], np.array([frame_width_px - 0.5, frame_height_px - 0.5], np.float32))
     inside = np.prod(np.maximum(high - low, 0.0), axis=1)
     return inside / np.maximum(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1), 1e-9)

@@ -36,7 +36,7 @@ class Smoother:
         self._five = OneEuro(FIVE)
         self._shape: F64 | None = None
         self._place = np.zeros(4)
-        self._size = 1.0
+        self._origin = np.zeros(2)
         self._turn = 0.0
 
     def reset(self) -> None:
@@ -48,13 +48,13 @@ class Smoother:
     def __call__(self, points_px: F64, five_px: F64, dt_s: float) -> tuple[F64, F64]:
         """Smoothed (N, 2 or 3) points and (5, 2) alignment points of the next frame, dt_s seconds later."""
         stable = points_px[self._stable, :2]
-        if self._shape is None:
+        shape = self._shape
+        if shape is None:
             centre = stable.mean(axis=0)
             spread = math.sqrt(float(((stable - centre) ** 2).sum(axis=1).mean()))
-            self._shape = (stable - centre) / max(spread, 1e-6)
-            self._size, self._turn, self._place = spread, 0.0, np.array([0.0, 0.0, 0.0, 0.0])
-            self._origin = centre
-        raw = geometry.umeyama(self._shape, stable)
+            shape = self._shape = (stable - centre) / max(spread, 1e-6)
+            self._turn, self._place, self._origin = 0.0, np.zeros(4), centre
+        raw = geometry.umeyama(shape, stable)
         smooth = self._filtered(raw, dt_s)
         inverse = geometry.invert(raw)
         rest = self._rest(geometry.apply(inverse, points_px), dt_s)
