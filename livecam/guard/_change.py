@@ -25,6 +25,8 @@ SETTLE_MS = 1200.0
 """Something new that stays as it is for so long, with no face found in it, belongs to the scene."""
 EPISODE_MS = 6000.0
 """Something that keeps moving (a curtain, a screen) for so long with no face found in it is tolerated where it is."""
+CALMING = 0.25
+"""While nothing is new, such unrest is forgotten so many times as slowly as it was gathered: a curtain rests at either end of its swing."""
 LEARN = 0.03
 """Share of a frame that goes into the scene's means: light changes over seconds are followed."""
 FORGET = 0.9995
@@ -82,7 +84,8 @@ class Scene:
         """Was behind somebody, and has not settled since: its mean says nothing."""
         self._candidate: F32 = self._now
         self._since_ns: NDArray[np.int64] = np.zeros((0, 0), np.int64)
-        self._episode_ns: int | None = None
+        self._restless_ms = 0.0
+        self._learned_ns = 0
         self._now_ns = 0
         self._threshold = LEAST_CHANGE
 
@@ -106,7 +109,7 @@ class Scene:
         self._known = np.zeros((rows, columns), np.bool_)
         self._uncovered = np.zeros((rows, columns), np.bool_)
         self._since_ns = np.full((rows, columns), now_ns, np.int64)
-        self._episode_ns, self._threshold = None, LEAST_CHANGE
+        self._restless_ms, self._learned_ns, self._threshold = 0.0, now_ns, LEAST_CHANGE
 
     def searched(self) -> None:
         """The picture of the last `look` was searched as a whole."""
@@ -174,7 +177,7 @@ class Scene:
         self._known &= ~theirs
         self._uncovered |= theirs
         if face_seen:
-            self._episode_ns = None
+            self._restless_ms, self._learned_ns = 0.0, self._now_ns
             self._since_ns[:] = self._now_ns
             return
         calm = ~fresh & ~self._uncovered
@@ -199,11 +202,10 @@ class Scene:
     def _tolerate(self, fresh: NDArray[np.bool_], unsettled: NDArray[np.bool_], far: F32, found: bool) -> None:
         """What keeps moving for a whole episode is made tolerable where it moves."""
         assert self._mean is not None
-        if not found:
-            self._episode_ns = None
-        elif self._episode_ns is None:
-            self._episode_ns = self._now_ns
-        elif self._now_ns - self._episode_ns > EPISODE_MS * 1e6:
+        step_ms = (self._now_ns - self._learned_ns) / 1e6
+        self._learned_ns = self._now_ns
+        self._restless_ms = max(0.0, self._restless_ms + (step_ms if found else -CALMING * step_ms))
+        if found and self._restless_ms > EPISODE_MS:
             # Its neighbours too: a curtain swings a little further next time; twice: its mean will drift to either end of the swing.
             near = cv2.dilate(np.where(fresh & self._known, far, np.float32(0.0)), np.ones((5, 5), np.uint8))
             self._tolerance = np.maximum(self._tolerance, 2.0 * near).astype(np.float32)
