@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -36,6 +37,8 @@ WATCH_S = 0.25
 EARLY = 0.3
 """With an output rate of its own, a new frame may go out this share of a period before its time."""
 KEEP_NOTES = 20
+THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Thread pools of libraries whose work here is small solves: a pool costs milliseconds there."""
 Tap = Callable[[U8, int, State], None]
 IDLE = "nobody is looking; the camera is off"
 
@@ -48,6 +51,8 @@ class Live:
     ) -> None:
         """progress: told what goes on while starting. worker: another worker function (fault tests). tap: called with every picture that was sent."""
         self._config, self._progress, self._tap = config, progress, tap
+        for name in THREAD_SETTINGS:  # inherited by the worker, read when its libraries load
+            os.environ.setdefault(name, "1")
         asked = config.capture
         self._supervisor = Supervisor(
             worker, (config,), width_px=asked.width_px, height_px=asked.height_px, stages=STAGES, config=config.guard, reveal=reveal
