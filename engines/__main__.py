@@ -8,7 +8,7 @@ import sys
 def main(argv: list[str]) -> int:
     """Run one tool; the exit code."""
     if argv[:1] == ["synth"]:
-        from engines.synth.cli import main as synth  # noqa: PLC0415 - numba loads slowly
+        from engines.synth.cli import main as synth
 
         return synth(argv[1:])
     print("usage: python -m engines synth {personas,demo,sheet} [--help]", file=sys.stderr)

@@ -45,12 +45,12 @@ def main(argv: list[str]) -> int:
     try:
         assets = find_assets(args.assets)
         if args.command == "demo":
-            from engines.synth import demo, motion  # noqa: PLC0415 - numba loads slowly
+            from engines.synth import demo, motion
 
             end = motion.LOOP_S if args.end_s is None else args.end_s
             demo.make_demo(assets, args.scratch, args.out, args.start_s, end)
         else:
-            from engines.synth import personas  # noqa: PLC0415 - numba loads slowly
+            from engines.synth import personas
 
             personas.make_personas(assets, args.models, args.out, args.sheet, args.only)
     except AssetsError as error:

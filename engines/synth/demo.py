@@ -144,7 +144,7 @@ def encode(scratch: Path, indices: list[int], target: Path) -> None:
         "-maxrate", f"{BITRATE_KBIT * 2}k", "-bufsize", f"{BITRATE_KBIT * 2}k",
         "-movflags", "+faststart", "-an", str(target)]
     try:
-        subprocess.run(command, check=True)  # noqa: S603 - fixed arguments
+        subprocess.run(command, check=True)
     except FileNotFoundError as error:
         raise AssetsError("encoding needs ffmpeg with libx264; apt-get install ffmpeg") from error
 

@@ -10,7 +10,6 @@ import numpy as np
 from engines.synth.assets import Bytes, Floats
 from engines.synth.skin import to_srgb
 
-
 TABLE_STEPS = 4096
 TABLE_TOP = 4.0
 """Linear light at the end of the tone table; what is brighter is white."""

@@ -43,7 +43,7 @@ class Landmarker:
     def __init__(self, models: Path) -> None:
         """models: folder with face_landmark.tflite and iris_landmark.tflite."""
         try:
-            import openvino  # noqa: PLC0415 - only needed here
+            import openvino
         except ImportError as error:
             raise AssetsError("finding landmarks needs openvino; pip install openvino") from error
         core = openvino.Core()
@@ -51,7 +51,7 @@ class Landmarker:
         self._iris = self._open(core, models / "iris_landmark.tflite")
 
     @staticmethod
-    def _open(core, path: Path):  # noqa: ANN001, ANN205 - openvino has no stubs
+    def _open(core, path: Path):
         if not path.is_file():
             raise AssetsError(f"expected {path}, found none; `livecam models fetch` gets it, "
                               "then pass its folder with --models")

@@ -7,6 +7,7 @@ Poisson-like syllables of 160-260 ms in phrases; blinks last about 200 ms.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +178,7 @@ def _gaze(t: Curve, yaw: Curve, pitch: Curve) -> tuple[Curve, Curve]:
 
 
 def _light_at(time_s: float) -> tuple[Light, int]:
-    for (a, i), (b, j) in zip(LIGHT_S, LIGHT_S[1:], strict=False):
+    for (a, i), (b, j) in pairwise(LIGHT_S):
         if a <= time_s <= b:
             part = float(_smooth(np.array((time_s - a) / (b - a))))
             mixed = LIGHTS[i] if i == j else mix_lights(LIGHTS[i], LIGHTS[j], part)

@@ -186,7 +186,7 @@ class Person:
         self.skin_weights = {
             name: np.concatenate([w[top.base], w[top.base][ends].mean(1)]).astype(np.float32)
             for name, w in self._groups.items()}
-        from engines.synth.face_maps import paint_skin  # noqa: PLC0415 - avoids a cycle
+        from engines.synth.face_maps import paint_skin
 
         self.skin_maps = paint_skin(self.skin_raw, mesh, self.look.skin)
 

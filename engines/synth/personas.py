@@ -227,8 +227,8 @@ def find_models(folder: Path | None) -> Path:
     """The folder of the landmark models: the given one, or livecam's store, which fetches them."""
     if folder is not None:
         return folder
-    from livecam.config import default_cache_dir  # noqa: PLC0415 - the store needs more packages
-    from livecam.store import Store  # noqa: PLC0415
+    from livecam.config import default_cache_dir
+    from livecam.store import Store
 
     store = Store(default_cache_dir())
     store.path("iris_landmark")

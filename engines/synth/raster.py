@@ -121,7 +121,7 @@ def bilinear(texture: Bytes, u: float, v: float, out: Floats) -> None:
 
 
 @njit(cache=True, fastmath=True)
-def blend_sorted(
+def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
     order: Ints, xs: Floats, ys: Floats, inv: Floats, tri: Ints, tri_uv: Floats, light: Floats,
     sheen: Floats, cover: Floats, texture: Floats, gain: float, bias: float, depth: Floats,
     image: Floats,

@@ -6,6 +6,7 @@ downwards. The camera looks along -z. Colours are linear until `develop`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,9 @@ from engines.synth.expression import Pose
 from engines.synth.light import Light
 from engines.synth.person import Person, Points
 from engines.synth.skin import to_linear
+
+Screen = Callable[[Floats], tuple[Floats, Floats, Floats]]
+"""Takes points to sample coordinates x, y and 1/distance."""
 
 SHADOW_SIZE = 720
 SHADOW_REACH_DM = 3.6
@@ -384,7 +388,7 @@ class Renderer:
         return image
 
     def _hair(self, points: Points, camera: Camera, light: Light, image: Floats, depth: Floats,
-              screen, shadow: Floats, xf: Floats, lamps: Floats) -> None:  # noqa: ANN001
+              screen: Screen, shadow: Floats, xf: Floats, lamps: Floats) -> None:
         person = self.person
         for k, (layer, pts) in enumerate(zip(person.layers, points.layers, strict=True)):
             is_hair = bool(person.look.hair) and k == len(person.layers) - 1

@@ -187,7 +187,7 @@ def _add_light(
 
 
 @njit(cache=True, fastmath=True)
-def shade_samples(
+def shade_samples(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
     ids: Ints, bary: Floats, tri: Ints, tri_uv: Floats, material: Bytes, points: Floats,
     normals: Floats, occlusion: Floats, grad: Floats, camera: Floats, lights: Floats,
     ambient: Floats, shadow: Floats, shadow_xf: Floats, eyes: Floats, skin: Bytes,

@@ -77,7 +77,7 @@ def bake(mesh: ObjMesh, keep: NDArray[np.int32], value: Floats, size: int) -> Fl
 
 
 def _bake_triangles(uv: Floats, corner: Floats, out: Floats) -> None:
-    from engines.synth.raster import raster_ids  # noqa: PLC0415 - numba loads slowly
+    from engines.synth.raster import raster_ids
 
     count = len(uv)
     flat = np.ascontiguousarray(uv.reshape(-1, 2))

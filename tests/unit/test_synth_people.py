@@ -39,7 +39,7 @@ def test_camera_projects_by_hand():
 
 @pytest.mark.parametrize(("shift", "want"), [(0.0, 1.0), (-50.5, 0.5), (-100.5, 0.0), (500.0, 0.0)])
 def test_share_inside(shift, want):
-    square = np.array([[0, 0], [100, 0], [100, 100], [0, 100]], np.float32) + [shift, 10]
+    square = np.array([[0, 0], [100, 0], [100, 100], [0, 100]], np.float32) + np.array([shift, 10], np.float32)
     assert labels.share_inside(square, (200, 200)) == pytest.approx(want, abs=0.01)
 
 
