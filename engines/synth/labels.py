@@ -10,6 +10,7 @@ downwards (as in livecam.types.Face).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from engines.synth.assets import Floats
 from engines.synth.expression import Pose
+from engines.synth.identity import base_mesh
 from engines.synth.scene import Camera
 
 OVAL_VERTICES = (
@@ -27,6 +29,10 @@ OVAL_VERTICES = (
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (4854, 69), (11486, 11471)
 MOUTH_CORNERS = (407, 7167)
 NOSE_TIP = 294
+BODY_VERTICES = 13380
+"""Base vertices of the skin; helpers come after."""
+FACE_FRONT_DM = 0.9
+"""Vertices behind this depth (neck, inside of the mouth) are no part of the face's outline."""
 VISIBLE_SHARE = 0.5
 """A face counts as visible when at least this share of its oval lies in the picture."""
 
@@ -35,7 +41,8 @@ VISIBLE_SHARE = 0.5
 class FaceLabels:
     """Truth about one face in one picture.
 
-    box_px (4,) x0, y0, x1, y1 of the oval; five_px (5, 2); oval_px (36, 2); inside: share 0..1 of
+    box_px (4,) x0, y0, x1, y1 of the outline; five_px (5, 2); oval_px (36, 2) the face's visible
+    outline, forehead to chin; inside: share 0..1 of
     the oval that lies in the picture.
     """
 
@@ -77,11 +84,37 @@ def share_inside(polygon: NDArray[np.floating], size: tuple[int, int]) -> float:
     return float(np.clip(common / area, 0, 1))
 
 
+@lru_cache(maxsize=1)
+def face_vertices() -> NDArray[np.int64]:
+    """Base vertices of the face: those that lie within the oval of the base mesh, seen in front."""
+    points = base_mesh().vertices
+    oval = np.ascontiguousarray(points[list(OVAL_VERTICES), :2])
+    hull = cv2.convexHull(oval)
+    inside = [v for v in range(BODY_VERTICES)
+              if points[v, 2] > FACE_FRONT_DM and cv2.pointPolygonTest(
+                  hull, (float(points[v, 0]), float(points[v, 1])), False) >= 0]
+    return np.array(sorted({*inside, *OVAL_VERTICES}), np.int64)
+
+
+def outline(points: NDArray[np.floating], count: int = len(OVAL_VERTICES)) -> Floats:
+    """The convex outline of points (P, 2) as `count` points at equal steps, clockwise in the
+    picture from the highest one: at any pose it holds nose, mouth and eyes."""
+    hull = cv2.convexHull(np.asarray(points, np.float32), clockwise=False).reshape(-1, 2)
+    area = float(np.sum(hull[:, 0] * np.roll(hull[:, 1], -1) - np.roll(hull[:, 0], -1) * hull[:, 1]))
+    if area < 0:
+        hull = hull[::-1]
+    hull = np.roll(hull, -int(np.argmin(hull[:, 1])), axis=0)
+    closed = np.concatenate([hull, hull[:1]])
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    at = np.linspace(0, along[-1], count, endpoint=False)
+    return np.stack([np.interp(at, along, closed[:, k]) for k in range(2)], 1).astype(np.float32)
+
+
 def label_face(base: Floats, camera: Camera) -> FaceLabels:
     """Labels of a posed base mesh (19158, 3) seen by a camera."""
     x, y, _ = camera.project(base)
     projected = np.stack([x, y], 1)
-    oval = projected[list(OVAL_VERTICES)].astype(np.float32)
+    oval = outline(projected[face_vertices()])
     box = np.concatenate([oval.min(0), oval.max(0)]).astype(np.float32)
     return FaceLabels(box, five_points(projected), oval, share_inside(oval, camera.size))
 

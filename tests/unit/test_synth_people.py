@@ -54,6 +54,18 @@ def test_five_points_are_image_left_first():
     assert labels.five_points(mirrored) == pytest.approx(want[[1, 0, 2, 4, 3]] * [-1, 1])
 
 
+def test_outline_is_convex_and_starts_on_top():
+    t = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    circle = np.stack([50 + 20 * np.cos(t), 40 + 30 * np.sin(t)], 1)
+    inner = np.array([[50.0, 40.0], [55.0, 45.0]])
+    ring = labels.outline(np.concatenate([inner, circle]))
+    assert ring.shape == (36, 2)
+    assert ring[0] == pytest.approx([50, 10], abs=1.0)
+    assert ring[9:12, 0].max() > 68, "clockwise: from the top to the picture's right"
+    radius = np.hypot((ring[:, 0] - 50) / 20, (ring[:, 1] - 40) / 30)
+    assert radius.min() > 0.98
+
+
 def test_rotation_signs():
     face = np.array([0.0, 0.0, 1.0])
     assert (rotation(30, 0, 0) @ face)[0] == pytest.approx(0.5)  # to +x, the picture's right
