@@ -26,7 +26,11 @@ class Lamp:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Lamps (the first casts the shadow) and ambient light from above, below, left, right, front."""
+    """Lamps (the first casts the shadow) and ambient light from above, below, left, right, front.
+
+    between: of a mixture, the two lights and the second one's part; what depends on a lamp's side of the
+    room (window left, lamp right) is mixed by it, or it would jump when a mixed lamp crosses the middle.
+    """
 
     name: str
     lamps: tuple[Lamp, ...]
@@ -35,6 +39,7 @@ class Light:
     front: tuple[float, float, float] = (0.08, 0.08, 0.085)
     side: tuple[float, float, float] = (0.0, 0.0, 0.0)
     exposure: float = 1.0
+    between: tuple[Light, Light, float] | None = None
 
     def lamp_rows(self, dm_to_map: float) -> Floats:
         """Rows (L, 8): direction to the lamp, colour, highlight, shadow radius in map pixels."""
@@ -71,7 +76,7 @@ def mix_lights(a: Light, b: Light, part: float) -> Light:
         for p, q in zip(a.lamps, b.lamps, strict=True))
     return Light(a.name if part < 0.5 else b.name, lamps, lerp(a.sky, b.sky),
                  lerp(a.ground, b.ground), lerp(a.front, b.front), lerp(a.side, b.side),
-                 (1 - part) * a.exposure + part * b.exposure)
+                 (1 - part) * a.exposure + part * b.exposure, (a, b, part))
 
 
 SOFT_FRONT = Light(

@@ -32,6 +32,9 @@ class Room:
 
     def lit(self, light: Light) -> Floats:
         """The defocused room (H, W, 3), linear, under a light."""
+        if light.between is not None:
+            a, b, part = light.between
+            return ((1 - part) * self.lit(a) + part * self.lit(b)).astype(np.float32)
         mean = light.ambient_rows()[0]
         day, warm, cool_share = _sources(light)
         scene = self.reflect * (mean * 1.5 + self.window_glow * day + self.lamp_glow * warm)

@@ -31,6 +31,18 @@ LEARN = 0.03
 """Share of a frame that goes into the scene's means: light changes over seconds are followed."""
 FORGET = 0.9995
 """Tolerance falls by this factor a frame."""
+LIGHT_GAIN = (0.6, 1.7)
+"""A lamp or a cloud changes a region's brightness by a factor in this range; a face in front of it by a larger one, or by another colour."""
+LIGHT_TINT = 1.4
+"""Ratio of the largest to the smallest factor of the three colours that still is light (a warm lamp); skin before a grey wall has 1.5 and more."""
+LIGHT_BLOCKS = 5
+"""Blocks across the neighbourhood over which light is taken as even; half a face has brows, eyes, hair and an outline in it."""
+LIGHT_SHARE = 0.9
+"""Share of a region's blocks that must be lit otherwise for it to be the same scene."""
+RATE_MS = 60.0
+"""What comes in changes a block by the threshold within this time or twice it, a fading light does not."""
+CLIPPED = 225.0
+"""A block with a colour above this is partly overexposed: its brightness does not follow the light in proportion."""
 _EDGE_DEPTH = np.ones((3, 2), np.uint8)
 _INNER = np.ones((3, 3), np.uint8)
 _PAIR = np.ones((2, 2), np.uint8)
@@ -88,6 +100,11 @@ class Scene:
         self._learned_ns = 0
         self._now_ns = 0
         self._threshold = LEAST_CHANGE
+        self._before: F32 | None = None
+        self._earlier: F32 | None = None
+        self._before_ns = 0
+        self._abrupt_ns: NDArray[np.int64] = np.zeros((0, 0), np.int64)
+        """When a block last changed faster than light fades."""
 
     def look(self, fine: U8, size_px: tuple[int, int], now_ns: int) -> None:
         """Takes the next raw picture. fine: of `Sampler.whole`. size_px: (width, height) of the frame."""
@@ -99,11 +116,18 @@ class Scene:
             noise = float(_middle(_largest(np.abs(blocks[::3, ::3] - self._now[::3, ::3])).reshape(-1)))
             self._threshold += 0.1 * (max(LEAST_CHANGE, min(NOISE_FACTOR * noise, 3.0 * LEAST_CHANGE)) - self._threshold)
         self._now, self._now_ns = blocks, now_ns
+        if self._before is None or now_ns - self._before_ns >= RATE_MS * 1e6:
+            self._earlier, (self._before, self._before_ns) = self._before, (blocks, now_ns)
+        for reference in (self._before, self._earlier):
+            if reference is not None and reference is not blocks:
+                self._abrupt_ns[_largest(np.abs(blocks - reference)) > self._threshold] = now_ns
 
     def _begin(self, blocks: F32, size_px: tuple[int, int], now_ns: int) -> None:
         rows, columns = blocks.shape[:2]
         self._size_px = size_px
         self._searched, self._mean = None, blocks.copy()
+        self._before, self._before_ns, self._earlier = blocks, now_ns, None
+        self._abrupt_ns = np.full((rows, columns), now_ns, np.int64)
         self._candidate = blocks.copy()
         self._tolerance = np.zeros((rows, columns), np.float32)
         self._known = np.zeros((rows, columns), np.bool_)
@@ -146,13 +170,44 @@ class Scene:
         assert self._mean is not None
         far = self._distance(self._mean)
         limit = np.maximum(self._tolerance * 1.2, self._threshold)
-        fresh = far > limit
+        fresh = self._without_light(far > limit)
         theirs = np.zeros(fresh.shape, np.bool_)
         for box in people:
             theirs[self._slices(box)] = True
         found = self._entering(fresh & ~theirs & ~self._uncovered) if people else self._anywhere(fresh | ~self._known)
         self._learn(fresh, theirs, far, bool(found), face_seen)
         return found
+
+    def _without_light(self, fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """`fresh` less the regions in which the known scene is only lit otherwise: in proportion, or by and by."""
+        assert self._mean is not None
+        if not fresh.any():
+            return fresh
+        gradual = self._now_ns - self._abrupt_ns > SETTLE_MS * 1e6
+        lit = self._lit() | gradual
+        count, labels = cv2.connectedComponents(fresh.view(np.uint8), connectivity=8)
+        kept = fresh.copy()
+        for label in range(1, count):
+            region = labels == label
+            if (lit & region).sum() >= LIGHT_SHARE * region.sum():
+                kept[region] = False
+                self._mean[region] = self._now[region]
+        return kept
+
+    def _lit(self) -> NDArray[np.bool_]:
+        """(rows, COLUMNS): whether a block shows the known scene in another light: its neighbourhood changed by one factor a colour, and it with it.
+
+        A block that is or was overexposed says little: it only has to keep its colour."""
+        assert self._mean is not None
+        now, mean = self._now + np.float32(4.0), self._mean + np.float32(4.0)
+        each = now / mean
+        clipped = np.maximum(now, mean).max(axis=2) > CLIPPED
+        certain = (~clipped & ~self._uncovered).astype(np.float32)[..., None]
+        around = cv2.blur(each * certain, (LIGHT_BLOCKS, LIGHT_BLOCKS)) / np.maximum(cv2.blur(certain, (LIGHT_BLOCKS, LIGHT_BLOCKS))[..., None], 1e-3)
+        fits = _largest(np.abs(now - mean * around)) <= self._threshold
+        low, high = each.min(axis=2), each.max(axis=2)
+        plausible = (low >= LIGHT_GAIN[0]) & (high <= LIGHT_GAIN[1]) & (high <= LIGHT_TINT * low)
+        return plausible & (fits | clipped)
 
     def _anywhere(self, new: NDArray[np.bool_]) -> str:
         """Nobody is there: anything that is big enough, less at an edge than inside."""

@@ -20,7 +20,7 @@ OPAQUE = 217
 """Alpha from which a pixel counts as hidden (0.85)."""
 HALF = 128
 """Alpha from which a pixel counts as drawn at all."""
-LEAST_HIDDEN = 0.95
+LEAST_HIDDEN = 0.93
 """Share of the interior that must be hidden."""
 MOST_OPEN = 0.25
 """Share of one eye, the nose or the mouth that may be open."""

@@ -85,7 +85,7 @@ class MeshSwapper:
     @property
     def crop(self) -> CropSpec:
         """256 px; the pipeline may choose another size (any_size)."""
-        return CropSpec(CROP_PX)
+        return CropSpec(CROP_PX, offset=(0.0, -0.06))
 
     @property
     def licence(self) -> str:
