@@ -18,6 +18,9 @@ from livecam.types import VideoFormat
 SLOW_S = 1.5
 """Compiling that took longer than this was the first start of all; say how long it took."""
 
+DEFAULT_PERSONA = "noor"
+"""Worn when none is named: a calm face of middling tone, which suits most wearers."""
+
 
 def open_capture(config: Config, link: WorkerLink) -> Newest:
     """The camera, opened and read by its own thread. Tells main what it is and why it was chosen."""
@@ -62,4 +65,4 @@ def first_persona() -> str:
     names = persona.names()
     if not names:
         raise PersonaError("expected personas in the installation, found none; install livecam again, or name a persona file with --persona")
-    return names[0]
+    return DEFAULT_PERSONA if DEFAULT_PERSONA in names else names[0]
