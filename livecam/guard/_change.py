@@ -39,8 +39,8 @@ LIGHT_BLOCKS = 5
 """Blocks across the neighbourhood over which light is taken as even; half a face has brows, eyes, hair and an outline in it."""
 LIGHT_SHARE = 0.9
 """Share of a region's blocks that must be lit otherwise for it to be the same scene."""
-RATE_MS = 60.0
-"""What comes in changes a block by the threshold within this time or twice it, a fading light does not."""
+RATE_MS = 45.0
+"""What comes in changes a block by the threshold within two frames, a fading light does not."""
 CLIPPED = 225.0
 """A block with a colour above this is partly overexposed: its brightness does not follow the light in proportion."""
 _EDGE_DEPTH = np.ones((3, 2), np.uint8)
@@ -101,7 +101,6 @@ class Scene:
         self._now_ns = 0
         self._threshold = LEAST_CHANGE
         self._before: F32 | None = None
-        self._earlier: F32 | None = None
         self._before_ns = 0
         self._abrupt_ns: NDArray[np.int64] = np.zeros((0, 0), np.int64)
         """When a block last changed faster than light fades."""
@@ -117,16 +116,15 @@ class Scene:
             self._threshold += 0.1 * (max(LEAST_CHANGE, min(NOISE_FACTOR * noise, 3.0 * LEAST_CHANGE)) - self._threshold)
         self._now, self._now_ns = blocks, now_ns
         if self._before is None or now_ns - self._before_ns >= RATE_MS * 1e6:
-            self._earlier, (self._before, self._before_ns) = self._before, (blocks, now_ns)
-        for reference in (self._before, self._earlier):
-            if reference is not None and reference is not blocks:
-                self._abrupt_ns[_largest(np.abs(blocks - reference)) > self._threshold] = now_ns
+            if self._before is not None:
+                self._abrupt_ns[_largest(np.abs(blocks - self._before)) > self._threshold] = now_ns
+            self._before, self._before_ns = blocks, now_ns
 
     def _begin(self, blocks: F32, size_px: tuple[int, int], now_ns: int) -> None:
         rows, columns = blocks.shape[:2]
         self._size_px = size_px
         self._searched, self._mean = None, blocks.copy()
-        self._before, self._before_ns, self._earlier = blocks, now_ns, None
+        self._before, self._before_ns = blocks, now_ns
         self._abrupt_ns = np.full((rows, columns), now_ns, np.int64)
         self._candidate = blocks.copy()
         self._tolerance = np.zeros((rows, columns), np.float32)
@@ -170,22 +168,23 @@ class Scene:
         assert self._mean is not None
         far = self._distance(self._mean)
         limit = np.maximum(self._tolerance * 1.2, self._threshold)
-        fresh = self._without_light(far > limit)
-        theirs = np.zeros(fresh.shape, np.bool_)
+        theirs = np.zeros(far.shape, np.bool_)
         for box in people:
             theirs[self._slices(box)] = True
+        fresh = self._without_light(far > limit, theirs | self._uncovered)
         found = self._entering(fresh & ~theirs & ~self._uncovered) if people else self._anywhere(fresh | ~self._known)
         self._learn(fresh, theirs, far, bool(found), face_seen)
         return found
 
-    def _without_light(self, fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """`fresh` less the regions in which the known scene is only lit otherwise: in proportion, or by and by."""
+    def _without_light(self, fresh: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """`fresh` less the regions in which the known scene is only lit otherwise: in proportion, or by and by. unknown: where nothing is known."""
         assert self._mean is not None
-        if not fresh.any():
+        seen = fresh & ~unknown
+        if not seen.any():
             return fresh
         gradual = self._now_ns - self._abrupt_ns > SETTLE_MS * 1e6
         lit = self._lit() | gradual
-        count, labels = cv2.connectedComponents(fresh.view(np.uint8), connectivity=8)
+        count, labels = cv2.connectedComponents(seen.view(np.uint8), connectivity=8)
         kept = fresh.copy()
         for label in range(1, count):
             region = labels == label
