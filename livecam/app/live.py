@@ -186,7 +186,7 @@ class Live:
             self._picture = self._picture.copy()
 
     def _patience_s(self) -> float:
-        return min(TICK_S, max(0.0, self._due_send - time.monotonic()))
+        return TICK_S if self._lossless else min(TICK_S, max(0.0, self._due_send - time.monotonic()))
 
     def _send(self, now_s: float, fresh: bool) -> None:
         outputs = self._outputs
