@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
 from livecam import capture, detect, image, persona, swap, track
 from livecam.bench import machine
 from livecam.capture import demo

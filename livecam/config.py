@@ -18,7 +18,8 @@ class CaptureConfig:
     """Where pictures come from."""
 
     camera: str = "auto"
-    """auto (the first camera, else the demo), demo, a number, a device path, a camera's name, a video or picture file, or an rtsp:// or http(s):// address."""
+    """auto (the first camera, else the demo), demo, a number, a device path, a camera's name, a video or picture file, or an address
+    (rtsp://, http://)."""
     width_px: int = 1280
     """Width asked of the camera; what it delivers is measured and shown."""
     height_px: int = 720
@@ -92,7 +93,8 @@ class OutputConfig:
     """Where finished frames go."""
 
     outputs: str = "auto"
-    """auto (a virtual camera if there is one, and the page), or several by commas: v4l2, virtualcam, pipewire, window, web, file, null; with a target: v4l2:/dev/video10, file:talk.mp4."""
+    """auto (a virtual camera if there is one, and the page), or several by commas: v4l2, virtualcam, pipewire, window, web, file, null;
+    with a target: v4l2:/dev/video10, file:talk.mp4."""
     output_fps: float = 0.0
     """The outputs' own frames per second; 0 follows the camera."""
     output_size: str = ""

@@ -88,7 +88,8 @@ class Face:
     five_px: (5, 2) float32 alignment points (ArcFace order, image-left first), smoothed.
     mesh_px: (478, 3) float32 x, y in frame pixels, z in the same scale (smaller is nearer), smoothed; None for trackers without a mesh.
     score: 0..1, how sure the landmark model is that this is a face.
-    gaze_deg: (2, 2) float32 yaw (positive: image-right), pitch (positive: down) for image-left and image-right eye, relative to the head; None if unknown.
+    gaze_deg: (2, 2) float32 yaw (positive: image-right), pitch (positive: down) for image-left and image-right eye, relative to the head;
+        None if unknown.
     eye_open: (2,) float32 lid opening for image-left and image-right eye; 0 is shut, about 1 is wide open; None if unknown.
     """
 

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
 import livecam
 from livecam.errors import LivecamError
 
@@ -19,7 +20,8 @@ HELP = """A real-time face filter: wear another face in any video call or stream
 
 `livecam run` starts it; without a camera it shows the built-in presenter,
 without a virtual camera it shows a page in your browser.
-Every option can stand in `livecam.toml` (here, or in the user's configuration folder) under the verb's name, for example `[run]` with `persona = "..."`.
+Every option can stand in `livecam.toml` (here, or in the user's configuration folder) under the verb's name,
+for example `[run]` with `persona = "..."`.
 """
 
 VERBS = {

@@ -72,7 +72,7 @@ class Supervisor:
         self._reveal_asked = isinstance(reveal, RevealGrant)
         self._context = multiprocessing.get_context("spawn")
         self._process: BaseProcess | None = None
-        self._connection: Connection | None = None
+        self._connection: Connection[Any, Any] | None = None
         self._segments: Segments | None = None
         self._reader: Reader | None = None
         self._reveal: tuple[Segments, Reader] | None = None

@@ -44,7 +44,8 @@ class Surface(Protocol):
         ...
 
     def snapshot(self) -> dict[str, Any]:
-        """JSON-ready: state, covered, fps, frame_age_ms {p50,p95,p99}, stages_ms {name: {p50,p95,p99}}, drops, faces, persona, personas [{id,name,description}], camera, outputs, notes."""
+        """JSON-ready: state, covered, fps, frame_age_ms {p50,p95,p99}, stages_ms {name: {p50,p95,p99}}, drops,
+        faces, persona, personas [{id,name,description}], camera, outputs, notes."""
         ...
 
     def portrait_jpeg(self, persona_id: str) -> bytes | None:
