@@ -14,7 +14,7 @@ from livecam import align, blend, image, mask
 from livecam.blend.colour import ColourMatch
 from livecam.config import Config
 from livecam.detect import Detector
-from livecam.errors import LivecamError, UsageError
+from livecam.errors import LivecamError, StageError, UsageError
 from livecam.guard import cover
 from livecam.guard.policy import Drawn, Judgement, Policy
 from livecam.swap import Swapper
@@ -151,7 +151,7 @@ class Pipeline:
             wearer = stages.crop(picture, alignment)
         if self.choice.masks(face, faces):
             with span("swap"):
-                swapped = stages.swap(wearer, face, alignment)
+                swapped = checked(stages.swap(wearer, face, alignment), wearer)
             with span("mask"):
                 alpha = stages.mask(swapped, face, alignment)
             with span("colour"):
@@ -168,6 +168,13 @@ class Pipeline:
         if large and getattr(self.swapper, "any_size", False):
             return CropSpec(int(spec.size_px * LARGE_CROP), spec.template, spec.scale, spec.offset)
         return spec
+
+
+def checked(swapped: Swapped, wearer: U8) -> Swapped:
+    """`swapped` as it is. Raises StageError when its crop is no picture of the wearer's size (so that a NaN never becomes a grey level)."""
+    if swapped.crop.shape != wearer.shape or swapped.crop.dtype != np.uint8:
+        raise StageError(f"expected a drawing {wearer.shape} uint8, found {swapped.crop.shape} {swapped.crop.dtype}; choose another generator")
+    return swapped
 
 
 def cover_locally(wearer: U8) -> tuple[Swapped, U8]:

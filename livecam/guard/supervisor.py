@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 from livecam.config import GuardConfig
 from livecam.errors import GuardError, LivecamError
@@ -200,7 +200,7 @@ class Supervisor:
         process = self._context.Process(
             target=_enter, args=(self._target, self._args, theirs, self._segments.spec, reveal), name="livecam-worker", daemon=True
         )
-        self._connection, self._process = ours, process
+        self._connection, self._process = cast("Connection[Any, Any]", ours), process
         with _sigint_blocked():
             process.start()
         theirs.close()

@@ -43,8 +43,8 @@ class OneFace:
         return Swapped(drawn, np.full(crop.shape[:2], 255, np.uint8))
 
 
-def pipeline(faces: int = 1, **swap: Any) -> Pipeline:
-    one = OneFace(faces)
+def pipeline(**swap: Any) -> Pipeline:
+    one = OneFace()
     return Pipeline(one, one, one, Config(swap=SwapConfig(**swap)), Telemetry())
 
 
