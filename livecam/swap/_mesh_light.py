@@ -22,8 +22,8 @@ RIDGE = np.array([1e-4, 0.02, 0.02, 0.02, 0.08, 0.08, 0.08, 0.08, 0.08])
 """Pull towards flat light, stronger for what few normals tell of."""
 HUBER = 0.12
 """Relative brightness error beyond which a point counts less (beard, hair, glasses, highlights)."""
-SMOOTH = 0.28
-"""Share of a new look at the light (every second frame); settles in about a third of a second at 30 fps."""
+SMOOTH = 0.5
+"""Share of a new look at the light (every fourth frame); settles in about a third of a second at 30 fps."""
 SHAPE_LOW, SHAPE_HIGH = 0.5, 1.6
 """Bounds of modelled light relative to its mean."""
 GAIN_LOW, GAIN_HIGH = 0.12, 8.0

@@ -153,6 +153,42 @@ def draw_triangles(out, mask, depth, points, triangles, open_lanes, shut_lanes, 
                 _shade(out, y, x, sample, here)
 
 
+@numba.njit(nogil=True, cache=True)
+def curves_of(mesh, upper, lower, frame, curves):  # type: ignore[no-untyped-def]
+    """Frame (5,) and curves (2, P) of the opening between two lines of `mesh` ((N, 3) float32), written; False when it is seen so much from
+    the side that nothing shows. upper, lower: (K,) intp from corner to corner. A curve's heights are those of the line over the frame's axis at P
+    even steps; where the line runs back, it stands still."""
+    a, b = mesh[upper[0]], mesh[upper[-1]]
+    along_x, along_y = b[0] - a[0], b[1] - a[1]
+    length = math.sqrt(along_x * along_x + along_y * along_y)
+    deep = b[2] - a[2]
+    if length < 2.0 or length < 0.3 * math.sqrt(length * length + deep * deep) or along_x < 0.2 * length:
+        return False
+    frame[0], frame[1], frame[2], frame[3], frame[4] = a[0], a[1], along_x / length, along_y / length, length
+    count, last = curves.shape[1], len(upper) - 1
+    u, v = np.empty(last + 1, np.float64), np.empty(last + 1, np.float64)
+    for side in range(2):
+        index = upper if side == 0 else lower
+        for i in range(last + 1):
+            x, y = mesh[index[i], 0] - frame[0], mesh[index[i], 1] - frame[1]
+            u[i] = (x * frame[2] + y * frame[3]) / frame[4]
+            v[i] = y * frame[2] - x * frame[3]
+            if i and u[i] < u[i - 1]:
+                u[i] = u[i - 1]
+        i = 0
+        for n in range(count):
+            at = n / (count - 1)
+            while i < last and u[i + 1] <= at:
+                i += 1
+            if at <= u[0] and i == 0:
+                curves[side, n] = v[0]
+            elif i == last:
+                curves[side, n] = v[last]
+            else:
+                curves[side, n] = v[i] + (v[i + 1] - v[i]) * (at - u[i]) / (u[i + 1] - u[i])
+    return True
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _opening(frame, curves, x, y):  # type: ignore[no-untyped-def]
     """Where a crop point lies in an opening: share along it 0..1, and pixels below its upper and above its lower line (negative: outside).

@@ -55,7 +55,7 @@ class Pose:
 
 def fit_pose(persona: F32, crop: F32) -> Pose:
     """Least-squares similarity of the rigid points (Umeyama 1991, in space)."""
-    index = np.array(RIGID)
+    index = topology.rows(RIGID)
     a, b = persona[index].astype(np.float64), crop[index].astype(np.float64)
     am, bm = a.mean(axis=0), b.mean(axis=0)
     ac, bc = a - am, b - bm
@@ -141,17 +141,18 @@ class Wearer:
         """Give the inner lips of `mesh` (crop, in place) the opening of the wearer's (`seen`), less the gap that the tracker leaves when shut.
 
         width: of the persona's face."""
-        upper, lower = seen[list(topology.MOUTH_UPPER)], seen[list(topology.MOUTH_LOWER)]
+        above, below = topology.rows(topology.MOUTH_UPPER), topology.rows(topology.MOUTH_LOWER)
+        upper, lower = seen[above], seen[below]
         gap = abs(float((lower[5] - upper[5]) @ pose.rotation[:, 1])) / (pose.scale * width)
         rate = 0.1 if gap < self.lips_closed else 0.001
         self.lips_closed = min(max(self.lips_closed + rate * (gap - self.lips_closed), LIPS_LOW), LIPS_HIGH)
         turned = 1.0 + LIPS_TURNED * (1.0 - float(pose.rotation[2, 2]))
         idle = self.lips_closed * 1.25 * turned + LIPS_MARGIN
         share = max(0.0, gap - idle * math.exp(-0.5 * max(0.0, gap - idle) / idle)) / max(gap, 1e-6)
-        middle = (mesh[list(topology.MOUTH_UPPER)] + mesh[list(topology.MOUTH_LOWER)]) / 2
+        middle = (mesh[above] + mesh[below]) / 2
         half = (lower - upper) * np.float32(share / 2)
-        mesh[list(topology.MOUTH_UPPER)] = middle - half
-        mesh[list(topology.MOUTH_LOWER)] = middle + half
+        mesh[above] = middle - half
+        mesh[below] = middle + half
 
     def openness(self, raw: F64, widths: F64) -> F64:
         """(2,) lid opening relative to what is wide open for this wearer, 0..1.15. widths: of the two eyes as seen.
@@ -209,13 +210,12 @@ def lid_lines(eye: Eye, openness: float) -> tuple[F32, F32]:
 
 def place_lids(mesh: F32, eye: Eye, openness: float, pose: Pose) -> F32:
     """Move the lids (and, fading, the skin around them) of `mesh` (crop, in place) to the persona's at `openness`; (3,) middle of the corners."""
-    upper, lower = eye.index[:9], eye.index[9:]
-    middle = (mesh[upper[0]] + mesh[upper[-1]]) / 2
+    index = topology.rows(eye.index)
+    middle = (mesh[eye.index[0]] + mesh[eye.index[8]]) / 2
     target = np.concatenate(lid_lines(eye, openness)) @ (pose.scale * pose.rotation.T).astype(np.float32) + middle
-    moved = (target - mesh[list(eye.index)]).astype(np.float32)
+    moved = (target - mesh[index]).astype(np.float32)
     mesh += eye.spread @ moved
-    mesh[list(upper)] = target[:9]
-    mesh[list(lower)] = target[9:]
+    mesh[index] = target
     return middle
 
 

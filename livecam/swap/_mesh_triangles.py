@@ -7,6 +7,8 @@ triangle; they leave eyes and mouth open. The parts' numbers are the other FACEM
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -136,3 +138,11 @@ def neighbours(triangles: I32, points: int) -> NDArray[np.bool_]:
     for a, b in ((0, 1), (1, 2), (2, 0)):
         out[triangles[:, a], triangles[:, b]] = True
     return out | out.T
+
+
+@lru_cache(maxsize=256)
+def rows(index: tuple[int, ...]) -> NDArray[np.intp]:
+    """Point numbers as an array to index with, made once; not to be written to."""
+    out = np.array(index, np.intp)
+    out.flags.writeable = False
+    return out

@@ -26,7 +26,6 @@ MOST_FACES = 8
 """Tracks whose state is kept; the one unseen longest goes first."""
 LINE_POINTS = 33
 """Samples along a lid or lip line."""
-LINE = np.linspace(0.0, 1.0, LINE_POINTS)
 SKIN_CHROMA = np.array([-0.22, -0.05, 0.16])
 """Log ratio of B, G, R to brightness of skin under white light, on the average of tones."""
 GAZE_LIMIT = 0.72
@@ -35,8 +34,10 @@ GAZE_SMOOTH = 0.6
 """Share of a new frame's gaze: eyes jump, so hardly any smoothing."""
 GAZE_REST = 0.004
 """How fast the wearer's own resting height of the iris is learnt."""
-LIGHT_EVERY = 2
+LIGHT_EVERY = 4
 """Frames between two looks at the light: it is smoothed over ten."""
+LIGHT_STEP = 0.4
+"""Share of the way to the newest light, each frame: no steps are seen between the looks."""
 OFFSET_EVERY = 4
 """Frames between two updates of the shape that is added: it follows a slow mean."""
 RIM_UPPER, RIM_LOWER = 0.13, 0.03
@@ -59,12 +60,22 @@ def open(config: SwapConfig, store: Store, threads: int = 1) -> MeshSwapper:
 
 
 @dataclass(slots=True)
+class _Lit:
+    """The scene's light on the persona. vertex: (468, raster.WIDE) float32, all of what is drawn with but places in textures and shut lids.
+    white: (3,) B, G, R of what is white in it."""
+
+    vertex: F32
+    white: F64
+
+
+@dataclass(slots=True)
 class _Track:
     """State of one followed face."""
 
     wearer: shape.Wearer = field(default_factory=shape.Wearer)
     scene: light.Scene = field(default_factory=light.Scene)
-    gains: F64 | None = None
+    lit: _Lit | None = None
+    newest: _Lit | None = None
 
 
 class MeshSwapper:
@@ -120,21 +131,29 @@ class MeshSwapper:
         points = seen[:MESH_POINTS]
         pose = shape.fit_pose(worn.rest, points)
         raw = shape.mesh_openness(points) if face.eye_open is None else face.eye_open.astype(np.float64)
-        corners = [points[[eye.index[0], eye.index[8]], :2] for eye in worn.eyes]
-        widths = np.array([float(np.linalg.norm(b - a)) for a, b in corners], np.float64)
+        widths = np.array([math.dist(points[eye.index[0], :2].tolist(), points[eye.index[8], :2].tolist()) for eye in worn.eyes])
         openness = track.wearer.openness(raw, widths)
         gaze = _gaze(worn, track.wearer, seen, pose, openness)
         mesh, middles = _shaped(worn, track.wearer, points, pose, openness)
-        gains = track.gains
-        if gains is None or track.wearer.frames % LIGHT_EVERY == 0:
-            gains = track.gains = self._light(worn, track, crop, points, pose)
+        lit = self._lit(worn, track, crop, points, pose)
         out, mask = crop.copy(), np.zeros(crop.shape[:2], np.uint8)
-        white = _whiteness(gains, worn)
-        depth = self._face(worn, out, mask, mesh, gains, white, openness, pose)
-        _eyes(worn, out, depth, mesh, middles, pose, openness, gaze, white)
+        depth = self._face(worn, out, mask, mesh, lit, openness, pose)
+        _eyes(worn, out, depth, mesh, middles, pose, openness, gaze, lit.white)
         if worn.mouth is not None:
-            _mouth(worn.mouth, out, mesh, pose, white)
+            _mouth(worn.mouth, out, mesh, pose, lit.white)
         return Swapped(out, mask)
+
+    def _lit(self, worn: Worn, track: _Track, crop: U8, points: F32, pose: shape.Pose) -> _Lit:
+        """The light of this frame: seen anew every LIGHT_EVERY frames, and approached in each."""
+        if track.newest is None or track.wearer.frames % LIGHT_EVERY == 0:
+            track.newest = _lit(worn, self._light(worn, track, crop, points, pose))
+        lit, newest = track.lit, track.newest
+        if lit is None:
+            lit = track.lit = _Lit(newest.vertex.copy(), newest.white)
+        elif lit.vertex is not newest.vertex:
+            lit.vertex += np.float32(LIGHT_STEP) * (newest.vertex - lit.vertex)
+            lit.white = lit.white + LIGHT_STEP * (newest.white - lit.white)
+        return lit
 
     def _light(self, worn: Worn, track: _Track, crop: U8, points: F32, pose: shape.Pose) -> F64:
         size = crop.shape[0]
@@ -152,20 +171,11 @@ class MeshSwapper:
             gains *= track.scene.seam_gains(worn.ring, colours[ring].astype(np.float32), worn.seen[ring] * gains[ring], valid)
         return gains
 
-    def _face(self, worn: Worn, out: U8, mask: U8, mesh: F32, gains: F64, white: F64, openness: F64, pose: shape.Pose) -> F32:
+    def _face(self, worn: Worn, out: U8, mask: U8, mesh: F32, lit: _Lit, openness: F64, pose: shape.Pose) -> F32:
         texture = min(worn.textures, key=lambda t: abs(math.log(t.factor * pose.scale * 1.1)))
-        vertex = np.zeros((MESH_POINTS, raster.WIDE), np.float32)
+        vertex = lit.vertex.copy()
         vertex[:, 0:2] = (worn.open_uv + 0.5) / texture.factor - 0.5
         vertex[:, 2:4] = (worn.shut_uv + 0.5) / texture.factor - 0.5
-        bright = gains @ light.LUMA
-        vertex[:, 5:8] = worn.skin
-        vertex[:, 8:11] = worn.skin * gains
-        vertex[:, 11] = (1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.25, 0.6)) / bright
-        vertex[:, 12] = 1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.2, 0.9)
-        vertex[:, 13] = np.clip(1.0 - 0.2 * (bright - 1.0), 0.75, 1.0)
-        vertex[:, 14] = UNBOUND
-        limited = worn.around_eyes
-        vertex[limited, 14] = np.maximum(EDGE_WHITE * float(white @ light.LUMA), 1.05 * (vertex[limited, 8:11] @ light.LUMA))
         right = worn.rest[:, 0] < 0
         shut = np.clip((0.7 - np.where(right, openness[0], openness[1])) / 0.6, 0.0, 1.0)
         vertex[:, 4] = (1.0 - worn.lid) * shut
@@ -173,6 +183,22 @@ class MeshSwapper:
         depth.fill(np.float32(1e9))
         raster.draw_triangles(out, mask, depth, mesh, self._triangles, texture.open_lanes, texture.shut_lanes, vertex, np.float32(worn.upright))
         return depth
+
+
+def _lit(worn: Worn, gains: F64) -> _Lit:
+    """The light of `gains` ((468, 3) factors for the persona's colours)."""
+    white = _whiteness(gains, worn)
+    vertex = np.zeros((MESH_POINTS, raster.WIDE), np.float32)
+    bright = gains @ light.LUMA
+    vertex[:, 5:8] = worn.skin
+    vertex[:, 8:11] = worn.skin * gains
+    vertex[:, 11] = (1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.25, 0.6)) / bright
+    vertex[:, 12] = 1.0 + (bright - 1.0) * np.where(bright > 1.0, 0.2, 0.9)
+    vertex[:, 13] = np.clip(1.0 - 0.2 * (bright - 1.0), 0.75, 1.0)
+    vertex[:, 14] = UNBOUND
+    limited = worn.around_eyes
+    vertex[limited, 14] = np.maximum(EDGE_WHITE * float(white @ light.LUMA), 1.05 * (vertex[limited, 8:11] @ light.LUMA))
+    return _Lit(vertex, white)
 
 
 def warm_up() -> None:
@@ -185,6 +211,7 @@ def warm_up() -> None:
     )
     frame, curves = np.array([1, 4, 1, 0, 5], np.float32), np.stack([np.full(LINE_POINTS, -2), np.full(LINE_POINTS, 2)]).astype(np.float32)
     three = np.ones(3, np.float32)
+    raster.curves_of(points, topology.rows((0, 1)), topology.rows((0, 1)), frame.copy(), curves.copy())
     raster.draw_eye(out, depth, frame, curves, three * 4, np.eye(3, dtype=np.float32), lanes, three, np.ones(11, np.float32))
     raster.draw_mouth(out, frame, curves, lanes[None], np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32), np.ones(6, np.float32))
 
@@ -207,9 +234,8 @@ def _gaze(worn: Worn, wearer: shape.Wearer, seen: F32, pose: shape.Pose, opennes
     """(2,) offset of the iris from looking straight ahead, x and y in eyeball radii, in the head's frame; both eyes alike."""
     offsets, weight = np.zeros(2), 0.0
     for eye, centre, opened in zip(worn.eyes, (topology.RIGHT_IRIS, topology.LEFT_IRIS), openness, strict=True):
-        corners = seen[[eye.index[0], eye.index[8]]]
-        rel = pose.undo(np.stack([seen[centre], corners[0], corners[1]]))
-        wide = max(float(np.linalg.norm(rel[1] - rel[2])), 1e-3)
+        rel = pose.undo(seen[[centre, eye.index[0], eye.index[8]]])
+        wide = max(math.dist(rel[1].tolist(), rel[2].tolist()), 1e-3)
         offset = (rel[0] - (rel[1] + rel[2]) / 2)[:2] * (eye.width / wide) - eye.iris[:2]
         share = max(float(opened) - BLINK_HOLD, 0.0)
         offsets += share * offset / eye.ball
@@ -218,7 +244,7 @@ def _gaze(worn: Worn, wearer: shape.Wearer, seen: F32, pose: shape.Pose, opennes
         offset = offsets / weight
         wearer.gaze_rest[1] += max(GAZE_REST, 1.0 / (wearer.frames + 1.0)) * (offset[1] - wearer.gaze_rest[1])
         wearer.gaze += GAZE_SMOOTH * (offset - wearer.gaze_rest - wearer.gaze)
-    length = float(np.linalg.norm(wearer.gaze))
+    length = math.hypot(*wearer.gaze.tolist())
     return wearer.gaze * min(1.0, GAZE_LIMIT / max(length, 1e-6))
 
 
@@ -249,30 +275,17 @@ def _whiteness(gains: F64, worn: Worn) -> F64:
     return bright * tint
 
 
-def _line(points: F32, frame: F32) -> F32:
-    """(LINE_POINTS,) heights of a line over the axis of `frame`."""
-    d = points[:, :2] - frame[:2]
-    u = (d[:, 0] * frame[2] + d[:, 1] * frame[3]) / frame[4]
-    v = d[:, 1] * frame[2] - d[:, 0] * frame[3]
-    return np.interp(LINE, np.maximum.accumulate(u), v).astype(np.float32)
-
-
 def _opening(mesh: F32, upper: tuple[int, ...], lower: tuple[int, ...]) -> tuple[F32, F32] | None:
     """Frame and curves of an opening (see raster.draw_eye); None when it is seen so much from the side that nothing shows."""
-    a, b = mesh[upper[0]], mesh[upper[-1]]
-    along = b[:2] - a[:2]
-    length = float(np.linalg.norm(along))
-    if length < 2.0 or length < 0.3 * float(np.linalg.norm(b - a)) or along[0] < 0.2 * length:
-        return None
-    frame = np.array([a[0], a[1], along[0] / length, along[1] / length, length], np.float32)
-    return frame, np.stack([_line(mesh[list(upper)], frame), _line(mesh[list(lower)], frame)])
+    frame, curves = np.empty(5, np.float32), np.empty((2, LINE_POINTS), np.float32)
+    return (frame, curves) if raster.curves_of(mesh, topology.rows(upper), topology.rows(lower), frame, curves) else None
 
 
 def _eyes(worn: Worn, out: U8, depth: F32, mesh: F32, middles: list[F32], pose: shape.Pose, openness: F64, gaze: F64, white: F64) -> None:
     straight = math.sqrt(max(1.0 - float(gaze @ gaze), 0.1))
     ahead = np.array([gaze[0], gaze[1], -straight])
     side = np.array([straight, 0.0, gaze[0]]) / math.hypot(straight, gaze[0])
-    down = np.cross(ahead, side)
+    down = np.array([ahead[1] * side[2] - ahead[2] * side[1], ahead[2] * side[0] - ahead[0] * side[2], ahead[0] * side[1] - ahead[1] * side[0]])
     to_eye = np.stack([side, -down if down[1] < 0 else down, ahead]) @ pose.rotation.T
     for eye, ball, middle, opened in zip(worn.eyes, worn.balls, middles, openness, strict=True):
         opening = _opening(mesh, eye.index[:9], eye.index[9:])
@@ -316,12 +329,13 @@ def _mouth(mouth: Mouth, out: U8, mesh: F32, pose: shape.Pose, white: F64) -> No
     linear = pose.scale * pose.rotation
     maps = np.empty((len(mouth.sizes), 2, 3), np.float32)
     for n in range(len(mouth.sizes)):
-        anchor = mesh[list(UPPER_ANCHOR if mouth.upper[n] else LOWER_ANCHOR)].mean(axis=0)
+        anchor = mesh[topology.rows(UPPER_ANCHOR if mouth.upper[n] else LOWER_ANCHOR)].mean(axis=0)
         forward = linear[:2, :2] * mouth.step[n]
         origin = anchor[:2] + linear[:2] @ mouth.corner[n]
         if mouth.upper[n]:
             origin = origin - _gum_shown(mouth, origin, mesh, pose) * pose.scale * pose.rotation[:2, 1]
-        inverse = np.linalg.inv(forward)
+        (a, b), (c, d) = forward.tolist()
+        inverse = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
         maps[n, :, :2] = inverse
         maps[n, :, 2] = -inverse @ origin
     look = np.array([*(0.95 * white / mouth.white), 0.02 * float(frame[4]), 0.15, 1.0], np.float32)
