@@ -32,6 +32,10 @@ MOST_OUTSIDE = 0.12
 MOST_BELOW = 0.3
 SAME_PLACE = 0.3
 """Overlap (intersection over union) from which a new track is the lost one again."""
+FARTHEST_LEAP = 0.25
+"""Share of its own width by which a face may move from one frame to the next: landmarks follow from the frame before, and beyond this they lag."""
+WIDEST_TURN_DEG = 6.0
+"""The same for a turn in the picture's plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ class Policy:
             self._age_fault(now_ns, bool(faces), fresh),
             "a face is not masked" if loose or any(face.track_id not in hidden for face in faces) else "",
             self._loss_fault(now_ns, faces, fresh),
+            self._leap_fault(faces),
             *(self._drawn_fault(one, image) for one in drawn),
         ]
         if fresh:
@@ -160,6 +165,20 @@ class Policy:
             return ""
         self._cover(now_ns, "a face was lost", AFTER_LOSS_MS)
         return "a face was lost"
+
+    def _leap_fault(self, faces: Sequence[Face]) -> str:
+        """A face that moved or turned further since the last frame than landmarks are sure to follow."""
+        before = {face.track_id: face.five_px for face in self._faces}
+        for face in faces:
+            was = before.get(face.track_id)
+            if was is None:
+                continue
+            moved = float(np.hypot(*(face.five_px.mean(axis=0) - was.mean(axis=0))))
+            (x0, y0), (x1, y1) = was[1] - was[0], face.five_px[1] - face.five_px[0]
+            turned = abs(np.degrees(np.arctan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)))
+            if moved > FARTHEST_LEAP * float(face.box_px[2] - face.box_px[0]) or turned > WIDEST_TURN_DEG:
+                return "a face moves too fast to be followed surely"
+        return ""
 
     def _drawn_fault(self, drawn: Drawn, final: U8) -> str:
         size_px = (final.shape[1], final.shape[0])
