@@ -33,47 +33,64 @@ CHEEKS_LOW = (205, 425)
 """Points of one plane, roughly that of the face, on which the head's vertical is measured; the jaw moves none of them."""
 
 
-def head_axes(mesh: F64) -> F64:
-    """(3, 3) unit columns x, y, z of the head's frame in camera axes, from eye corners, nose bridge and base."""
-    right = mesh[topology.LEFT_EYE_CORNERS[1]] - mesh[topology.RIGHT_EYE_CORNERS[0]]
-    down = mesh[list(CHEEKS_LOW)].mean(axis=0) - mesh[list(FOREHEAD)].mean(axis=0)
-    x = _unit(right)
-    z = _unit(_cross(x, down))
-    return np.stack([x, _cross(z, x), z], axis=1)
+_SHOWN = np.array([33, 133, 362, 263, topology.RIGHT_IRIS.start, topology.LEFT_IRIS.start, *CHEEKS_LOW, *FOREHEAD])
+_SPANS = np.array([topology.RIGHT_EYE_CORNERS, *topology.RIGHT_LIDS, topology.LEFT_EYE_CORNERS, *topology.LEFT_LIDS]).T
+
+Vector = tuple[float, float, float]
 
 
+def head_axes(outer_left: Vector, outer_right: Vector, cheeks: list[Vector], forehead: list[Vector]) -> tuple[Vector, Vector, Vector]:
+    """Unit vectors x, y, z of the head's frame in camera axes. outer_left, outer_right: outer corners of the image-left and the image-right eye."""
+    low, high = [sum(c) / len(cheeks) for c in zip(*cheeks, strict=True)], [sum(c) / len(forehead) for c in zip(*forehead, strict=True)]
+    x = _unit((outer_right[0] - outer_left[0], outer_right[1] - outer_left[1], outer_right[2] - outer_left[2]))
+    z = _unit(_cross(x, (low[0] - high[0], low[1] - high[1], low[2] - high[2])))
+    return x, _cross(z, x), z
 
-def _unit(v: F64) -> F64:
-    return v / max(math.sqrt(float(v @ v)), 1e-9)
+
+def _unit(v: Vector) -> Vector:
+    length = max(math.sqrt(_dot(v, v)), 1e-9)
+    return v[0] / length, v[1] / length, v[2] / length
 
 
-def _cross(a: F64, b: F64) -> F64:
-    """Cross product of two vectors; np.cross costs ten times as much."""
-    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
-    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross(a: Vector, b: Vector) -> Vector:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 def gaze_deg(mesh: F64) -> F32:
-    """(2, 2) yaw, pitch of the image-left and the image-right eye. mesh: (478, 3)."""
-    axes = head_axes(mesh)
-    out = np.zeros((2, 2), dtype=np.float32)
-    for row, (corners, iris) in enumerate(((topology.RIGHT_EYE_CORNERS, topology.RIGHT_IRIS), (topology.LEFT_EYE_CORNERS, topology.LEFT_IRIS))):
-        ends = mesh[list(corners)]
-        width = max(float(np.linalg.norm(ends[1] - ends[0])), 1e-6)
-        centre = ends.mean(axis=0) + axes @ np.array([REST_OUT if row else -REST_OUT, -REST_UP, EYEBALL_DEPTH]) * width
-        offset = (mesh[iris.start, :2] - centre[:2]) / (IRIS_DISTANCE * width)
-        length = float(np.hypot(offset[0], offset[1]))
-        offset = offset * (min(length, 0.95) / max(length, 1e-9))
-        ahead = axes.T @ np.array([offset[0], offset[1], -np.sqrt(1.0 - float(offset @ offset))])
-        out[row] = np.degrees([np.arctan2(ahead[0], -ahead[2]), np.arctan2(ahead[1], np.hypot(ahead[0], ahead[2]))])
-    return out
+    """(2, 2) yaw, pitch of the image-left and the image-right eye. mesh: (478, 3).
+
+    Python numbers: arrays of three cost ten times as much."""
+    p: list[Vector] = [(x, y, z) for x, y, z in mesh[_SHOWN].tolist()]
+    axes = head_axes(p[0], p[3], p[6:8], p[8:])
+    eyes = ((p[0], p[1], p[4], -REST_OUT), (p[2], p[3], p[5], REST_OUT))
+    return np.array([_eye_gaze_deg(axes, *eye) for eye in eyes], np.float32)
+
+
+def _eye_gaze_deg(axes: tuple[Vector, Vector, Vector], a: Vector, b: Vector, iris: Vector, out: float) -> tuple[float, float]:
+    """Yaw and pitch of one eye. a, b: its corners; out: where the iris rests from their middle, in widths of the eye."""
+    x, y, z = axes
+    width = max(math.dist(a, b), 1e-6)
+    u, v = (
+        (iris[k] - (a[k] + b[k]) / 2 - (out * x[k] - REST_UP * y[k] + EYEBALL_DEPTH * z[k]) * width) / (IRIS_DISTANCE * width) for k in (0, 1)
+    )
+    length = math.hypot(u, v)
+    share = min(length, 0.95) / max(length, 1e-9)
+    seen = (u * share, v * share, -math.sqrt(1.0 - (u * u + v * v) * share * share))
+    ahead = (_dot(x, seen), _dot(y, seen), _dot(z, seen))
+    return math.degrees(math.atan2(ahead[0], -ahead[2])), math.degrees(math.atan2(ahead[1], math.hypot(ahead[0], ahead[2])))
 
 
 def eye_open(mesh: F64) -> F32:
     """(2,) lid opening of the image-left and the image-right eye: 0 shut, about 1 wide open. mesh: (>= 468, 3)."""
-    out = np.zeros(2, dtype=np.float32)
-    for row, (corners, lids) in enumerate(((topology.RIGHT_EYE_CORNERS, topology.RIGHT_LIDS), (topology.LEFT_EYE_CORNERS, topology.LEFT_LIDS))):
-        width = max(float(np.linalg.norm(mesh[corners[1]] - mesh[corners[0]])), 1e-6)
-        gap = np.mean([float(np.linalg.norm(mesh[low, :2] - mesh[up, :2])) for up, low in lids])
+    apart = mesh[_SPANS[0]] - mesh[_SPANS[1]]
+    flat = np.hypot(apart[:, 0], apart[:, 1])
+    out = np.empty(2, np.float32)
+    for row, first in enumerate((0, len(apart) // 2)):
+        width = max(math.hypot(float(flat[first]), float(apart[first, 2])), 1e-6)
+        gap = float(flat[first + 1 : first + len(apart) // 2].sum()) / (len(apart) // 2 - 1)
         out[row] = max((gap / width - SHUT_RATIO) / (WIDE_RATIO - SHUT_RATIO), 0.0)
     return out

@@ -33,6 +33,8 @@ DETECTION_MARGIN = 1.6
 """The same over a detector's box, which leaves out the chin's edge and the forehead."""
 IRIS_MARGIN = 2.3
 """Side of an eye's region over the distance of its corners (MediaPipe's own)."""
+EYE_ROWS, IRIS_ROWS = 71, 76
+"""The iris network's points of the eye region, and all of them."""
 PUPIL_REST = 0.57
 """Where between inner (0) and outer (1) corner detectors put the eye: mean over 160 faces against YuNet's points."""
 
@@ -104,15 +106,16 @@ class Iris:
             )
         self._eye, self._iris = sizes[213], sizes[15]
 
-    def run(self, image: U8, mesh: F64, left: bool) -> tuple[F64, F64]:
-        """(71, 2) eye region and (5, 2) iris in frame pixels of the subject's `left` or right eye. mesh: (>= 468, 3), where to look."""
-        corners = mesh[list(topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS), :2]
-        region = _region.around(corners, corners[1] - corners[0], IRIS_MARGIN)
+    def run(self, image: U8, mesh: F64, left: bool) -> F64:
+        """(76, 2) frame pixels of the subject's `left` or right eye: 71 points of its region, 5 of the iris. mesh: (>= 468, 3), where to look."""
+        first, second = topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS
+        region = _region.around_two(mesh[first], mesh[second], IRIS_MARGIN)
         crop = _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left)
         out = self._network.run({self._input: crop[None]})
-        both = np.concatenate([out[self._eye].reshape(71, 3), out[self._iris].reshape(5, 3)])[:, :2].astype(np.float64)
-        placed = to_frame(both, region, IRIS_SIDE_PX, mirrored=left)
-        return placed[:71], placed[71:]
+        both = np.empty((IRIS_ROWS, 2))
+        both[:EYE_ROWS] = out[self._eye].reshape(EYE_ROWS, 3)[:, :2]
+        both[EYE_ROWS:] = out[self._iris].reshape(IRIS_ROWS - EYE_ROWS, 3)[:, :2]
+        return to_frame(both, region, IRIS_SIDE_PX, mirrored=left)
 
 
 class MediaPipeLandmarker:
@@ -144,8 +147,8 @@ class MediaPipeLandmarker:
         mesh[MESH_POINTS:] = points[topology.RIGHT_EYE_CORNERS[0]]
         look_next = region
         if np.isfinite(points).all() and math.isfinite(score):
-            corners = points[[topology.RIGHT_EYE_CORNERS[0], topology.LEFT_EYE_CORNERS[1]], :2]
-            wanted = _region.around(points[:, :2], corners[1] - corners[0], MESH_MARGIN)
+            axis = points[topology.LEFT_EYE_CORNERS[1], :2] - points[topology.RIGHT_EYE_CORNERS[0], :2]
+            wanted = _region.around(points[:, :2], axis, MESH_MARGIN)
             look_next = region if region.near(wanted) else wanted
             self._refine(image, mesh, track_id)
         return Landmarks(mesh, five_points(mesh), score, look_next)
@@ -164,7 +167,7 @@ class MediaPipeLandmarker:
         before = kept.get(turn)
         for left in (False, True):
             if left == turn or left not in kept:
-                kept[left] = geometry.apply(frames[left], np.concatenate(self._iris.run(image, coarse, left)))
+                kept[left] = geometry.apply(frames[left], self._iris.run(image, coarse, left))
         if before is not None:
             move_along(kept[not turn], kept[turn] - before)
         for left in (False, True):
@@ -194,16 +197,23 @@ def to_frame(points: F64, region: Region, size_px: int, mirrored: bool = False) 
 
 def eye_frame(points: F64, left: bool) -> F64:
     """(2, 3): frame pixels -> the eye's own units, corners at (-0.5, 0) and (0.5, 0), image-left one first."""
-    corners = points[list(topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS), :2]
-    return geometry.umeyama(corners, np.array([[-0.5, 0.0], [0.5, 0.0]]))
+    first, second = topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS
+    (x0, y0), (x1, y1) = points[first, :2].tolist(), points[second, :2].tolist()
+    dx, dy = x1 - x0, y1 - y0
+    square = max(dx * dx + dy * dy, 1e-12)
+    a, b, x, y = dx / square, -dy / square, (x0 + x1) / 2, (y0 + y1) / 2
+    return np.array([[a, -b, b * y - a * x], [b, a, -b * x - a * y]])
 
 
 def five_points(mesh: F64) -> F64:
     """(5, 2) ArcFace points of a mesh: eyes on the line between their corners (which neither gaze nor blinks move), nose tip, mouth corners."""
     pairs = (topology.RIGHT_EYE_CORNERS, topology.LEFT_EYE_CORNERS[::-1])
-    eyes = [mesh[inner, :2] + PUPIL_REST * (mesh[outer, :2] - mesh[inner, :2]) for outer, inner in pairs]
-    rest = [mesh[i, :2] for i in (topology.NOSE_TIP, topology.RIGHT_MOUTH_CORNER, topology.LEFT_MOUTH_CORNER)]
-    return np.array([*eyes, *rest])
+    out = np.empty((5, 2))
+    for row, (outer, inner) in enumerate(pairs):
+        out[row] = mesh[inner, :2] + PUPIL_REST * (mesh[outer, :2] - mesh[inner, :2])
+    for row, i in enumerate((topology.NOSE_TIP, topology.RIGHT_MOUTH_CORNER, topology.LEFT_MOUTH_CORNER), 2):
+        out[row] = mesh[i, :2]
+    return out
 
 
 def _place(mesh: F64, coarse: F64, left: bool, eye: F64) -> None:

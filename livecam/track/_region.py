@@ -70,6 +70,12 @@ def around(points_px: ArrayLike, axis_px: ArrayLike, margin: float) -> Region:
     return Region(mid_a * c - mid_d * s, mid_a * s + mid_d * c, max(hi_a - lo_a, hi_d - lo_d) * margin, math.degrees(turn))
 
 
+def around_two(first_px: F64, second_px: F64, margin: float) -> Region:
+    """`around` of two points (>= 2,), along the line from the first to the second."""
+    (x0, y0), (x1, y1) = first_px[:2].tolist(), second_px[:2].tolist()
+    return Region((x0 + x1) / 2, (y0 + y1) / 2, math.hypot(x1 - x0, y1 - y0) * margin, math.degrees(math.atan2(y1 - y0, x1 - x0)))
+
+
 def crop_rgb(image: U8, region: Region, size_px: int, mirrored: bool = False) -> NDArray[np.float32]:
     """(size_px, size_px, 3) float32 RGB 0..1 of `image` (BGR); outside the frame its edge repeats. Large regions are averaged down first."""
     matrix = region.matrix(size_px, mirrored)
