@@ -7,14 +7,15 @@ ten seconds after a warm-up, and fits a line: resident memory must be flat.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import threading
 import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import psutil
 
@@ -28,15 +29,20 @@ WARM_S = 60.0
 RESULT = Path(__file__).parent / "results" / "memory.json"
 
 
+async def look(url: str, stop: threading.Event) -> None:
+    """A viewer of the page: takes each picture and asks for the next, as the page does."""
+    origin = url[: url.index("/", len("http://"))]
+    async with aiohttp.ClientSession() as session, session.ws_connect(url + "socket", origin=origin, max_msg_size=0) as socket:
+        await socket.send_json({"do": "show", "value": True})
+        while not stop.is_set():
+            message = await socket.receive(timeout=30.0)
+            if message.type is aiohttp.WSMsgType.BINARY:
+                await socket.send_json({"do": "next"})
+
+
 def watch(url: str, stop: threading.Event) -> None:
-    """A viewer of the page's picture, so that encoding is part of the run."""
-    while not stop.is_set():
-        try:
-            with urllib.request.urlopen(url, timeout=5) as stream:
-                while not stop.is_set() and stream.read(65536):
-                    pass
-        except OSError:
-            time.sleep(1.0)
+    """`look` in a thread of its own, so that encoding is part of the run."""
+    asyncio.run(look(url, stop))
 
 
 def slope_per_hour(samples: list[dict[str, Any]], key: str) -> float:
@@ -53,7 +59,7 @@ def run(minutes: float) -> dict[str, Any]:
     samples: list[dict[str, Any]] = []
     stop = threading.Event()
     with Live(config, print) as live:
-        viewer = threading.Thread(target=watch, args=(stream_url(live), stop), daemon=True)
+        viewer = threading.Thread(target=watch, args=(page_url(live), stop), daemon=True)
         viewer.start()
         usage = Usage(psutil.Process())
         begin, due = time.monotonic(), WARM_S
@@ -80,11 +86,10 @@ def run(minutes: float) -> dict[str, Any]:
     }
 
 
-def stream_url(live: Live) -> str:
-    """Address of the page's picture stream."""
-    address = next(text for text in live.outputs if "http://" in text)
-    start = address.index("http://")
-    return address[start:].split()[0].replace("/?", "/stream?")
+def page_url(live: Live) -> str:
+    """Address of the page, with its token."""
+    text = next(text for text in live.outputs if "http://" in text)
+    return text[text.index("http://") :].split()[0]
 
 
 if __name__ == "__main__":
