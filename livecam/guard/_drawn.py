@@ -44,7 +44,7 @@ PARTS = {
 }
 """Outlines on MediaPipe's mesh (face_mesh_connections.py of mediapipe 0.10)."""
 BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
-FEATURES = (*BROWS, *(index for part in PARTS.values() for index in part))
+FEATURES = np.array([*BROWS, *(index for part in PARTS.values() for index in part)])
 """What the interior spans on a mesh: brows, eyes, nose and mouth, and all between them. Cheeks and jaw may fade: on a turned head the drawing's
 edge runs through them."""
 
@@ -86,7 +86,7 @@ def interior(face: Face) -> F32:
     """(N, 2) float32 convex outline, in frame pixels, of what must be hidden entirely."""
     if face.mesh_px is None:
         return shrink(outline(face), INTERIOR)
-    return cast(F32, cv2.convexHull(np.ascontiguousarray(face.mesh_px[list(FEATURES), :2], np.float32)).reshape(-1, 2))
+    return cast(F32, cv2.convexHull(np.ascontiguousarray(face.mesh_px[FEATURES, :2], np.float32)).reshape(-1, 2))
 
 
 def _apply(matrix: F64, points: F32) -> F32:
@@ -171,8 +171,17 @@ def _frame_in_crop(face: Face, alignment: Alignment, frame_size_px: tuple[int, i
 def _part_fault(face: Face, alignment: Alignment, hidden: U8, seen: U8 | None, pad: int) -> str:
     if face.mesh_px is None:
         return ""
+    side = hidden.shape[0]
+    all_placed = _apply(alignment.matrix, face.mesh_px[FEATURES, :2]) + np.float32(pad)
+    start = len(BROWS)
     for name, indices in PARTS.items():
-        points = cv2.convexHull(_apply(alignment.matrix, face.mesh_px[list(indices), :2]) + pad).reshape(-1, 2)
+        placed = all_placed[start : start + len(indices)]
+        start += len(indices)
+        x, y, width, height = cv2.boundingRect(placed)
+        x0, y0, x1, y1 = max(x - 1, 0), max(y - 1, 0), min(x + width + 1, side), min(y + height + 1, side)
+        if x0 < x1 and y0 < y1 and cv2.countNonZero(hidden[y0:y1, x0:x1]) == (y1 - y0) * (x1 - x0):
+            continue  # hidden with all around it
+        points = cv2.convexHull(placed).reshape(-1, 2)
         part = _fill((hidden.shape[0], hidden.shape[1]), cast(F32, points))
         if seen is not None:
             cv2.bitwise_and(part, seen, dst=part)
