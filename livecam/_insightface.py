@@ -19,14 +19,23 @@ def folder() -> Path:
     return Path(os.environ.get("INSIGHTFACE_HOME") or "~/.insightface").expanduser() / "models"
 
 
-def find(names: Sequence[str], purpose: str) -> Path:
-    """The first of `names` in the first pack that has it. Raises MissingExtraError (no file, no package), ModelFileError (no file)."""
+def lookup(names: Sequence[str]) -> Path | None:
+    """The first of `names` in the first pack that has it; None when no pack has any."""
     home = folder()
     for pack in PACKS:
         for name in names:
             for path in (home / pack / name, home / pack / pack / name):
                 if path.is_file():
                     return path
+    return None
+
+
+def find(names: Sequence[str], purpose: str) -> Path:
+    """The first of `names` in the first pack that has it. Raises MissingExtraError (no file, no package), ModelFileError (no file)."""
+    found = lookup(names)
+    if found is not None:
+        return found
+    home = folder()
     if importlib.util.find_spec("insightface") is None:
         raise MissingExtraError("insightface", "insightface", f"{purpose} (none of {', '.join(names)} in a pack in {home})")
     raise ModelFileError(

@@ -6,7 +6,6 @@ packs, if the user has them (`~/.insightface/models`; research use only).
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from livecam import geometry, runtimes
+from livecam import _insightface, geometry, runtimes
 from livecam.errors import ModelFileError, ModelShapeError, PersonaError, StageError
 from livecam.runtimes import _gate, _protobuf
 from livecam.swap._onnx_card import Embedder, GeneratorCard, Pixels
@@ -25,15 +24,8 @@ from livecam.types import F32, U8, Persona
 TEMPLATE_PX = 112
 FIVE_OF_MESH = (468, 473, 1, 61, 291)
 """Mesh points that are ArcFace's five: irises (image-left first), nose tip, mouth corners."""
-PACK_FILES = (
-    "buffalo_l/w600k_r50.onnx",
-    "buffalo_m/w600k_r50.onnx",
-    "antelopev2/glintr100.onnx",
-    "buffalo_s/w600k_mbf.onnx",
-    "buffalo_sc/w600k_mbf.onnx",
-)
+PACK_FILES = ("w600k_r50.onnx", "glintr100.onnx", "w600k_mbf.onnx")
 """Recognition models of insightface's packs, best first."""
-PACK_LICENCE = "non-commercial research only (InsightFace)"
 FIRST_NODES = 8
 """insightface's rule: a network with Sub and Mul among its first nodes normalises by itself and takes 0..255."""
 LEAST_NORM = 1e-6
@@ -56,13 +48,12 @@ def choose_embedder(option: str, card: GeneratorCard) -> EmbedderChoice:
         return EmbedderChoice(Path(option).expanduser(), card.embedder, "")
     if card.embedder and card.embedder.file:
         return EmbedderChoice(card.path.parent / card.embedder.file, card.embedder, "")
-    home = Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser() / "models"
-    for name in PACK_FILES:
-        if (home / name).is_file():
-            return EmbedderChoice(home / name, None, PACK_LICENCE)
+    found = _insightface.lookup(PACK_FILES)
+    if found is not None:
+        return EmbedderChoice(found, None, _insightface.LICENCE)
     raise ModelFileError(
         f"generator {card.id!r} needs an ArcFace network to embed the persona's face, and none was found: no --embedder FILE, "
-        f"no [embedder] file on its card, none of {', '.join(PACK_FILES)} in {home}; name one with --embedder FILE.onnx"
+        f"no [embedder] file on its card, none of {', '.join(PACK_FILES)} in a pack of {_insightface.folder()}; name one with --embedder FILE.onnx"
     )
 
 
