@@ -1,18 +1,11 @@
-"""JPEG for the page: simplejpeg (libjpeg-turbo, the fast transform) where it is installed, else OpenCV's own encoder."""
+"""JPEG for the page, by OpenCV's own encoder (libjpeg-turbo)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import cv2
 import numpy as np
 
 from livecam.types import U8
-
-try:
-    import simplejpeg as _simplejpeg
-except ImportError:
-    _simplejpeg: Any = None
 
 MAX_WIDTH_PX = 1280
 """Wider pictures are scaled down: the page is a preview, and seldom shown larger."""
@@ -35,6 +28,4 @@ def _fit(image: U8) -> U8:
 def encode(image: U8) -> bytes:
     """(H, W, 3) uint8 BGR -> JPEG, 4:2:0, at most MAX_WIDTH_PX wide."""
     image = _fit(image)
-    if _simplejpeg is not None:
-        return bytes(_simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=QUALITY, colorspace="BGR", colorsubsampling="420", fastdct=True))
     return cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1].tobytes()
