@@ -47,6 +47,12 @@ def make(folder: Path, *cards: Card, progress: store.Progress | None = None) -> 
     return Store(folder / "cache", progress, {c.id: c for c in cards})
 
 
+@pytest.fixture(autouse=True)
+def _not_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may forbid fetching; here everything is fetched from files."""
+    monkeypatch.delenv("LIVECAM_OFFLINE", raising=False)
+
+
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     path = tmp_path / "published.bin"
