@@ -131,11 +131,11 @@ def test_busy_and_absent_cameras_are_told_apart(vivid: Results) -> None:
 @pytest.mark.parametrize("how", ["unbind", "disconnect"])
 def test_unplugged_camera_comes_back_by_itself(vivid: Results, how: str) -> None:
     said = result(vivid, how)
-    assert said["noticed_s"] < 2.5
+    assert said["noticed_s"] < 5
     assert "/dev/video20" in said["words"]
     assert not said["gap"], "a picture came out of an unplugged camera"
     assert (said["reopened"], said["lost_after"]) == (1, None)
-    assert said["later"] and said["back_s"] < 5
+    assert said["later"] and said["back_s"] < 40
 
 
 def test_camera_that_comes_back_in_another_size(vivid: Results) -> None:

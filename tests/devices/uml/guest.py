@@ -21,7 +21,7 @@ from typing import Any
 from boot import RESULT
 
 MODULES = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
-SCENARIO_S = 60
+SCENARIO_S = 120
 SYSTEM_CALLS = {"x86_64": (313, 176), "aarch64": (273, 106)}
 """finit_module, delete_module."""
 
