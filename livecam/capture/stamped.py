@@ -1,6 +1,7 @@
 """`stamped:SOURCE`: any other source, with its capture time written into the picture's top-left corner, to measure latency from pixels alone.
 
-Blocks of 8x8 pixels, black or white, one row: 64 bits of `capture_ns`, then 16 of its CRC-32. A picture that was scaled, held or covered
+Blocks of 8x4 pixels, a little darker or lighter than middle grey (so faint that the guard sees nothing move at the picture's edge), one row:
+64 bits of `capture_ns`, then 16 of its CRC-32. A picture that was scaled, held or covered
 either still carries its true time or none at all.
 """
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from livecam.capture import Capture
 
 PREFIX = "stamped:"
-BLOCK_PX = 8
+BLOCK_PX, BLOCK_HEIGHT_PX = 8, 4
+DARK, LIGHT = 120, 136
 TIME_BITS, CHECK_BITS = 64, 16
 BITS = TIME_BITS + CHECK_BITS
 WIDTH_PX = BITS * BLOCK_PX
@@ -32,13 +34,13 @@ WIDTH_PX = BITS * BLOCK_PX
 def write(image: U8, time_ns: int) -> None:
     """Stamps `image` ((H, W >= 640, 3) uint8) in place."""
     bits = _bits(time_ns)
-    row = np.repeat(np.where(bits, 255, 0).astype(np.uint8), BLOCK_PX)
-    image[:BLOCK_PX, :WIDTH_PX] = row[None, :, None]
+    row = np.repeat(np.where(bits, LIGHT, DARK).astype(np.uint8), BLOCK_PX)
+    image[:BLOCK_HEIGHT_PX, :WIDTH_PX] = row[None, :, None]
 
 
 def read(image: U8) -> int | None:
     """The time in ns that `image` carries; None when it carries none."""
-    if image.shape[0] < BLOCK_PX or image.shape[1] < WIDTH_PX:
+    if image.shape[0] < BLOCK_HEIGHT_PX or image.shape[1] < WIDTH_PX:
         return None
     middle = BLOCK_PX // 2
     bits = image[middle, middle:WIDTH_PX:BLOCK_PX, 1] > 127

@@ -58,7 +58,7 @@ def test_no_stamp_is_no_time() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (720, 1280, 3), np.uint8)
     assert stamped.read(noise) is None
     assert stamped.read(np.zeros((720, 1280, 3), np.uint8)) is None
-    assert stamped.read(noise[:4]) is None
+    assert stamped.read(noise[:3]) is None
 
 
 def test_a_damaged_stamp_is_no_time() -> None:
