@@ -42,8 +42,7 @@ def read(image: U8) -> int | None:
     """The time in ns that `image` carries; None when it carries none."""
     if image.shape[0] < BLOCK_HEIGHT_PX or image.shape[1] < WIDTH_PX:
         return None
-    middle = BLOCK_PX // 2
-    bits = image[middle, middle:WIDTH_PX:BLOCK_PX, 1] > 127
+    bits = image[BLOCK_HEIGHT_PX // 2, BLOCK_PX // 2 : WIDTH_PX : BLOCK_PX, 1] >= (DARK + LIGHT) // 2
     time_ns = int.from_bytes(np.packbits(bits[:TIME_BITS]).tobytes(), "big")
     return time_ns if time_ns and np.array_equal(bits, _bits(time_ns)) else None
 
