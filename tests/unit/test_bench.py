@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from rich.console import Console
 
-from livecam.bench import machine, reference, report
+from livecam.bench import machine, measure, reference, report
 from livecam.capture import stamped
+from livecam.config import Config
 from livecam.errors import UsageError
+from livecam.types import Detection
 
 SCHEMA = json.loads(report.SCHEMA.read_text(encoding="utf-8"))
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -98,3 +101,28 @@ def test_the_reference_paste_changes_the_face_and_keeps_the_far_frame() -> None:
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("bench*.json")), ids=lambda p: p.name)
 def test_committed_results_keep_to_the_schema(path: Path) -> None:
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), SCHEMA)
+
+
+class OneFace:
+    """A detector that sees one face in the middle of the bright part of what it is shown."""
+
+    licence = "none"
+
+    def detect(self, image: NDArray[np.uint8]) -> tuple[Detection, ...]:
+        assert image.shape == (640, 640, 3)
+        ys, xs = np.nonzero(image[:, :, 0] > 100)
+        box = np.array([xs.min() - 0.5, ys.min() - 0.5, xs.max() + 0.5, ys.max() + 0.5], np.float32)
+        return (Detection(box, 0.9, np.repeat(box[None, :2], 5, axis=0)),)
+
+
+def test_the_reference_searches_a_square_and_answers_in_frame_pixels() -> None:
+    picture = np.zeros((720, 1280, 3), np.uint8)
+    picture[200:400, 600:840] = 255
+    (found,) = reference.search_square(picture, OneFace())
+    assert np.allclose(found.box_px, [599.5, 199.5, 839.5, 399.5], atol=1.0)
+    assert found.five_px is not None and np.allclose(found.five_px[0], found.box_px[:2])
+
+
+def test_only_the_run_in_real_time_is_stamped() -> None:
+    assert measure.settings(Config(), "720p", realtime=True).capture.camera == "stamped:demo"
+    assert measure.settings(Config(), "720p", realtime=False).capture.camera == "demo"
