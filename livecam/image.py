@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from livecam.errors import StageError
+from livecam.geometry import invert, scale_of
 from livecam.types import F64, U8, Alignment
 
 Roi = tuple[int, int, int, int]
@@ -42,7 +43,7 @@ def crop(image: U8, alignment: Alignment) -> U8:
 def crop_plain(image: U8, alignment: Alignment) -> U8:
     """`crop` written out in NumPy float64."""
     size = alignment.size_px
-    inverse = _inverse(alignment.matrix)
+    inverse = invert(alignment.matrix)
     u, v = np.meshgrid(np.arange(size, dtype=np.float64), np.arange(size, dtype=np.float64))
     x = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2]
     y = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2]
@@ -106,13 +107,15 @@ def _check(image: U8, alignment: Alignment, crop: U8, alpha: U8) -> None:
         raise StageError(f"paste expects a crop ({size}, {size}, 3) and an alpha ({size}, {size}), got {crop.shape} and {alpha.shape}")
     if crop.dtype != np.uint8 or alpha.dtype != np.uint8 or image.dtype != np.uint8 or not image.flags.c_contiguous:
         raise StageError(f"paste expects uint8 pictures and a C-contiguous frame, got {image.dtype}, {crop.dtype}, {alpha.dtype}")
-    if not np.isfinite(alignment.matrix).all() or abs(np.linalg.det(alignment.matrix[:, :2])) < 1e-9:
+    # Python numbers, here and in `_roi`: arrays of six cost more than the check.
+    (a, b, tx), (c, d, ty) = alignment.matrix.tolist()
+    if not math.isfinite(a + b + c + d + tx + ty) or abs(a * d - b * c) < 1e-9:
         raise StageError("paste expects an invertible alignment, got one with no area; the face is to be found again")
 
 
 def _shrunk(crop: U8, alpha: U8, matrix: F64) -> tuple[U8, U8, F64]:
     """The crop made smaller by a whole factor when the face in the frame is much smaller than the crop, with the matrix to fit."""
-    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    scale = scale_of(matrix)
     size = alpha.shape[0]
     factor = 1
     while scale / factor > MINIFY_MAX and size % (factor * 2) == 0 and size // (factor * 2) >= 8:
@@ -139,19 +142,14 @@ def _span(alpha: U8) -> Roi | None:
 
 
 def _roi(image: U8, matrix: F64, span: Roi) -> Roi:
-    inverse = _inverse(matrix)
+    (a, b, tx), (c, d, ty) = invert(matrix).tolist()
     u0, v0, u1, v1 = span
-    corners = np.array([[u0, v0, 1], [u1, v0, 1], [u0, v1, 1], [u1, v1, 1]], np.float64) @ inverse.T
-    low, high = corners.min(axis=0), corners.max(axis=0)
+    corners = ((u0, v0), (u1, v0), (u0, v1), (u1, v1))
+    across, down = [a * u + b * v + tx for u, v in corners], [c * u + d * v + ty for u, v in corners]
     height, width = image.shape[:2]
-    x0, y0 = max(math.ceil(min(low[0], 1e9)), 0), max(math.ceil(min(low[1], 1e9)), 0)
-    x1, y1 = min(math.floor(max(high[0], -1e9)) + 1, width), min(math.floor(max(high[1], -1e9)) + 1, height)
+    x0, y0 = max(math.ceil(min(*across, 1e9)), 0), max(math.ceil(min(*down, 1e9)), 0)
+    x1, y1 = min(math.floor(max(*across, -1e9)) + 1, width), min(math.floor(max(*down, -1e9)) + 1, height)
     return NOTHING if x0 >= x1 or y0 >= y1 else (x0, y0, x1, y1)
-
-
-def _inverse(matrix: F64) -> F64:
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.hstack([linear, -linear @ matrix[:, 2:]]).astype(np.float64)
 
 
 def _bilinear_plain(picture: U8, x: F64, y: F64) -> F64:
@@ -200,6 +198,7 @@ def _paste_kernel(image, crop, alpha, m, roi, span):  # type: ignore[no-untyped-
             )
     step_u, step_v = np.int64(round(m[0] * _ONE)), np.int64(round(m[3] * _ONE))
     shift = np.int64(_FRACTION_BITS)
+    one = np.uint64(1)  # unsigned places: signed ones are asked whether they count from the end
     for y in range(y0, y1):
         su, sv = m[1] * y + m[2], m[4] * y + m[5]
         a, b = _limits(su, m[0], float(u0), float(u1), x0, x1)
@@ -208,8 +207,8 @@ def _paste_kernel(image, crop, alpha, m, roi, span):  # type: ignore[no-untyped-
         v = np.int64(round((sv + m[3] * a - v0) * _ONE))
         for x in range(a, b):
             uu, vv = max(u, np.int64(0)), max(v, np.int64(0))
-            i, j = uu >> shift, vv >> shift
-            p00, p01, p10, p11 = lanes[j, i], lanes[j, i + 1], lanes[j + 1, i], lanes[j + 1, i + 1]
+            i, j = np.uint64(uu >> shift), np.uint64(vv >> shift)
+            p00, p01, p10, p11 = lanes[j, i], lanes[j, i + one], lanes[j + one, i], lanes[j + one, i + one]
             if (p00 | p01 | p10 | p11) >> np.uint64(48) != np.uint64(0):
                 fx = np.uint64((uu >> np.int64(_FRACTION_BITS - 8)) & np.int64(255))
                 fy = np.uint64((vv >> np.int64(_FRACTION_BITS - 8)) & np.int64(255))
