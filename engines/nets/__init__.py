@@ -1,0 +1,1 @@
+"""Networks, one file each: the definition and its config together."""

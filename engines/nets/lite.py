@@ -1,0 +1,161 @@
+"""Generator `lite`: refines what `livecam.swap.mesh` draws, in one pass, cheap enough in INT8 for one CPU core.
+
+    x (N, 10, S, S)          wearer RGB, drawing RGB, the drawing's mask, landmark lines (3); all 0..1
+      PixelUnshuffle(2)  ->  w at S/2          skip ----------------------------------+
+      conv stride 2      ->  2w at S/4         skip -------------------+               |
+      conv stride 2      ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +     |
+      1x1, nearest x2    ->  2w at S/4         + skip, conv  <---------+               |
+      1x1, nearest x2    ->  w at S/2          + skip, conv  <-------------------------+
+      conv 20, PixelShuffle(2)  ->  5 at S     3 of colour, 1 of the drawing's share, 1 of the mask
+    rgb  = share * drawing + (1 - share) * wearer + colour,  share = clamp(mask of the drawing + its change)
+    mask = clamp(mask of the drawing + its change)
+
+The head starts at zero, so an untrained network gives back the drawing; training on truth can only refine it. Glasses and strands of hair are
+let through by the share, in the wearer's full resolution. Identity enters by FiLM (Perez et al., AAAI 2018): scales and shifts are inputs of the
+network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and FP16 get wrong), ReLU throughout (unsigned
+activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per operation than depthwise ones).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as nnf
+
+IDENTITY_LENGTH = 128
+"""Length of the identity's embedding."""
+OUTPUTS = 5
+"""Colour (3), share of the drawing, mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiteConfig:
+    """size: crop side in pixels, a multiple of 8 (of 16 with a 4x4 stem). width: channels at half size. blocks: residual blocks at an eighth.
+    stem: side of the pixel block that the stem folds (2; 4 for the 256-px tier). in_channels: of `x`. hidden: of the mapper."""
+
+    size: int = 128
+    width: int = 32
+    blocks: int = 5
+    stem: int = 2
+    in_channels: int = 10
+    hidden: int = 256
+
+    @property
+    def film_dim(self) -> int:
+        """Length of `film`: a scale and a shift for each channel of each block, and of the two stages after upsampling."""
+        return 2 * self.width * (4 * self.blocks + 3)
+
+
+CONFIGS = {
+    "lite128": LiteConfig(),
+    "lite256": LiteConfig(size=256, width=64, blocks=6, stem=4),
+    "tiny": LiteConfig(size=32, width=8, blocks=1, hidden=16),
+}
+"""Configs by name; `tiny` is for tests."""
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with FiLM between them and a residual around them. Starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """x: (N, C, H, W); scale, shift: (N, C, 1, 1)."""
+        hidden = torch.relu(self.first(x) * scale + shift)
+        return torch.relu(x + self.second(hidden))
+
+
+class Up(nn.Module):
+    """Twice the size: 1x1 convolution, nearest neighbour, plus the skip, 3x3 convolution with FiLM."""
+
+    def __init__(self, fan_in: int, width: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(fan_in, width, 1)
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """x: (N, C, H, W); skip: (N, width, 2H, 2W); scale, shift: (N, width, 1, 1)."""
+        joined = torch.relu(nnf.interpolate(self.reduce(x), scale_factor=2.0, mode="nearest") + skip)
+        return torch.relu(self.conv(joined) * scale + shift)
+
+
+class Generator(nn.Module):
+    """The convolutional part: what is exported. See the module's drawing."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.stem = nn.Conv2d(config.in_channels * config.stem**2, w, 3, padding=1)
+        self.down1 = nn.Conv2d(w, 2 * w, 3, stride=2, padding=1)
+        self.down2 = nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(Block(4 * w) for _ in range(config.blocks))
+        self.up1 = Up(4 * w, 2 * w)
+        self.up2 = Up(2 * w, w)
+        self.head = nn.Conv2d(w, OUTPUTS * config.stem**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def raw(self, x: Tensor, film: Tensor) -> Tensor:
+        """Colour (N, 3, S, S), share and mask before clamping, as (N, 5, S, S): what losses look at, since a clamp has no gradient outside."""
+        w, stem = self.config.width, self.config.stem
+        films = iter((film[:, :, None, None]).split([4 * w] * 2 * self.config.blocks + [2 * w] * 2 + [w] * 2, dim=1))
+        half = torch.relu(self.stem(nnf.pixel_unshuffle(x, stem)))
+        quarter = torch.relu(self.down1(half))
+        deep = torch.relu(self.down2(quarter))
+        for block in self.blocks:
+            deep = block(deep, next(films), next(films))
+        fine = self.up2(self.up1(deep, quarter, next(films), next(films)), half, next(films), next(films))
+        out = nnf.pixel_shuffle(self.head(fine), stem)
+        wearer, drawing, mask = x[:, 0:3], x[:, 3:6], x[:, 6:7]
+        share = (mask + out[:, 3:4]).clamp(0.0, 1.0)
+        return torch.cat([wearer + share * (drawing - wearer) + out[:, 0:3], mask + out[:, 3:5]], dim=1)
+
+    def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives rgb (N, 3, S, S) and mask (N, 1, S, S), both 0..1."""
+        out = self.raw(x, film).clamp(0.0, 1.0)
+        return out[:, 0:3], out[:, 4:5]
+
+
+class Mapper(nn.Module):
+    """Embedding (N, 128) of unit length to film (N, film_dim): Linear, ReLU, Linear, plus one at the scales. Run in NumPy by livecam at `wear`."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.first = nn.Linear(IDENTITY_LENGTH, config.hidden)
+        self.second = nn.Linear(config.hidden, config.film_dim)
+        nn.init.normal_(self.first.weight, std=1.0)  # unit embeddings: each entry is about 0.09
+        nn.init.normal_(self.second.weight, std=0.05 / config.hidden**0.5)
+        with torch.no_grad():
+            self.second.bias.copy_(_neutral(config))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """embedding: (N, 128); film: (N, film_dim)."""
+        return self.second(torch.relu(self.first(embedding)))
+
+
+class Lite(nn.Module):
+    """Generator and mapper: what is trained. Keys of its state: `generator.*`, `mapper.*`."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = Generator(config)
+        self.mapper = Mapper(config)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """`Generator.raw` for embeddings (N, 128)."""
+        return self.generator.raw(x, self.mapper(embedding))
+
+
+def _neutral(config: LiteConfig) -> Tensor:
+    """film that changes nothing: scales of one, shifts of zero."""
+    w = config.width
+    lengths = [4 * w] * 2 * config.blocks + [2 * w] * 2 + [w] * 2
+    return torch.cat([torch.full((length,), 1.0 - i % 2) for i, length in enumerate(lengths)])

@@ -1,0 +1,72 @@
+"""Landmark lines as a picture: what tells the generator the wearer's expression and gaze, in the form that it was trained with.
+
+Training and the live loop draw with this one function.
+Convention: landmarks in crop pixels, x right, y down, pixel centres at integers, as `mesh_px` taken to the crop.
+Source of the lines: mediapipe, `face_mesh_connections.py`.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from livecam.track._topology import LEFT_IRIS, RIGHT_IRIS
+from livecam.types import F32, U8
+
+OVAL = np.array(
+    [
+        10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+        152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    ]
+)  # fmt: skip
+BROWS = (np.array([46, 53, 52, 65, 55, 107, 66, 105, 63, 70]), np.array([276, 283, 282, 295, 285, 336, 296, 334, 293, 300]))
+NOSE = (np.array([168, 6, 197, 195, 5, 4]), np.array([129, 64, 98, 97, 2, 326, 327, 294, 358]))
+EYES = (
+    np.array([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]),
+    np.array([263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466]),
+)
+IRISES = (RIGHT_IRIS, LEFT_IRIS)
+OUTER_LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
+INNER_LIPS = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191])
+
+SHIFT = 4
+"""Fractional bits of cv2's coordinates: lines move by sixteenths of a pixel, so that a slow motion does not step."""
+REACH_PX = 4.0
+"""Points are kept within this many crop sizes of the crop: cv2's fixed-point coordinates overflow far outside."""
+LINE, OPENING, IRIS = 255, 80, 170
+"""Values of lines, of the filled openings of eyes and mouth, and of irises."""
+
+
+def draw(landmarks: F32, size: int) -> U8:
+    """The lines as (size, size, 3) uint8. Channel 0: oval, brows, nose; 1: eyes, filled, and irises; 2: outer and inner lips, the inner filled.
+
+    landmarks: (478, 2 or more) float, crop pixels at that size; without irises (468) channel 1 has the eyes alone.
+    """
+    points = np.nan_to_num(landmarks[:, :2], nan=-size, posinf=size * REACH_PX, neginf=-size * REACH_PX)
+    fixed = np.rint(np.clip(points, -size * REACH_PX, size * REACH_PX) * (1 << SHIFT)).astype(np.int32)
+    face, eyes, lips = (np.zeros((size, size), np.uint8) for _ in range(3))
+    _lines(face, [fixed[OVAL], fixed[BROWS[0]], fixed[BROWS[1]]], closed=True)
+    _lines(face, [fixed[NOSE[0]], fixed[NOSE[1]]], closed=False)
+    contours = [fixed[EYES[0]], fixed[EYES[1]]]
+    for contour in contours:
+        cv2.fillPoly(eyes, [contour], OPENING, cv2.LINE_AA, SHIFT)
+    for iris in IRISES if len(fixed) >= RIGHT_IRIS.stop else ():
+        _disc(eyes, points[iris])
+    _lines(eyes, contours, closed=True)
+    cv2.fillPoly(lips, [fixed[INNER_LIPS]], OPENING, cv2.LINE_AA, SHIFT)
+    _lines(lips, [fixed[INNER_LIPS], fixed[OUTER_LIPS]], closed=True)
+    return cv2.merge([face, eyes, lips])  # type: ignore[return-value]
+
+
+def _lines(image: U8, lines: list[NDArray[np.int32]], closed: bool) -> None:
+    cv2.polylines(image, lines, closed, LINE, 1, cv2.LINE_AA, SHIFT)
+
+
+def _disc(image: U8, iris: F32) -> None:
+    """One iris: a disc around its first point, as wide as the others lie from it."""
+    offset = iris[1:] - iris[0]
+    radius = min(float(np.sqrt((offset * offset).sum(axis=1)).mean()), image.shape[0])
+    scale = 1 << SHIFT
+    x, y = np.clip(iris[0], -image.shape[0], 2 * image.shape[0]) * scale
+    cv2.circle(image, (round(float(x)), round(float(y))), round(radius * scale), IRIS, cv2.FILLED, cv2.LINE_AA, SHIFT)
