@@ -1,7 +1,8 @@
 """The guard on healthy input: `python benchmarks/healthy.py --minutes 10`.
 
 The demo clip, with its exact labels, goes through the worker's own pipeline frame by frame. While the presenter is fully in the picture every
-COVER is a false one; faces found are counted on the frames on which half the face or more is in the picture.
+COVER is a false one (its outline, every point of the label, inside the frame); faces found are counted on the frames on which the label calls the
+face visible.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from livecam import capture, detect, image, persona, swap, track
 from livecam.bench import machine
 from livecam.capture import demo
@@ -21,9 +25,6 @@ from livecam.store import Store
 from livecam.telemetry import Telemetry
 from livecam.types import Frame, Verdict
 
-FULL = 0.999
-"""Share of the face oval in the picture from which the presenter counts as there."""
-VISIBLE = 0.5
 SETTLE_FRAMES = 30
 """After the presenter came back, and at the start, the guard may cover for so long: that is its task."""
 PERIOD_NS = 33_333_333
@@ -42,9 +43,17 @@ def made(config: Config) -> Pipeline:
     return pipeline
 
 
+def inside(labels: demo.Labels) -> NDArray[np.bool_]:
+    """(N,) whether the whole face is in the frame, by the labels' outline (N, 36, 2)."""
+    low, high = labels.oval_px.min(axis=1), labels.oval_px.max(axis=1)
+    width, height = demo.CLIP_WIDTH_PX, demo.CLIP_HEIGHT_PX
+    return (labels.present > 0) & (low >= 0).all(axis=1) & (high[:, 0] <= width - 1) & (high[:, 1] <= height - 1)
+
+
 def run(minutes: float) -> dict[str, Any]:
     config = Config()
     pipeline, labels = made(config), demo.labels()
+    whole = inside(labels)
     source = capture.choose(replace(config.capture, camera="demo", realtime=False))
     frames = round(minutes * 60e9 / PERIOD_NS)
     healthy = covered = covers = found = visible = 0
@@ -54,9 +63,8 @@ def run(minutes: float) -> dict[str, Any]:
         for seq in range(frames):
             shot = camera.read()
             done = pipeline.process(Frame(shot.image, seq * PERIOD_NS, seq, shot.position))
-            share = float(labels.visible[shot.position])
-            since_away = since_away + 1 if share >= FULL else 0
-            if share >= VISIBLE:
+            since_away = since_away + 1 if whole[shot.position] else 0
+            if labels.visible[shot.position]:
                 visible += 1
                 found += done.faces > 0
             if since_away > SETTLE_FRAMES:

@@ -39,6 +39,14 @@ class Similarity:
     shift_px: F64
 
 
+def motion(before: ArrayLike, after: ArrayLike) -> tuple[float, float]:
+    """How far a face's five points (5, 2) moved on average (pixels), and by how many degrees (0..180) the line between the eyes turned."""
+    a, b = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    shift = b.mean(axis=0) - a.mean(axis=0)
+    (x0, y0), (x1, y1) = a[1] - a[0], b[1] - b[0]
+    return math.hypot(*shift), abs(math.degrees(math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)))
+
+
 def umeyama(src: ArrayLike, dst: ArrayLike) -> F64:
     """The similarity (scale, turn, shift; no reflection) that takes `src` to `dst` with the least sum of squared distances.
 

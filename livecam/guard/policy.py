@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from livecam import geometry
 from livecam.config import DetectConfig
 from livecam.guard import _change, _drawn
 from livecam.guard._drawn import Drawn
@@ -32,9 +33,9 @@ MOST_OUTSIDE = 0.12
 MOST_BELOW = 0.3
 SAME_PLACE = 0.3
 """Overlap (intersection over union) from which a new track is the lost one again."""
-FARTHEST_LEAP = 0.25
+FARTHEST_LEAP = 0.4
 """Share of its own width by which a face may move from one frame to the next: landmarks follow from the frame before, and beyond this they lag."""
-WIDEST_TURN_DEG = 6.0
+WIDEST_TURN_DEG = 12.0
 """The same for a turn in the picture's plane."""
 
 
@@ -173,10 +174,8 @@ class Policy:
             was = before.get(face.track_id)
             if was is None:
                 continue
-            moved = float(np.hypot(*(face.five_px.mean(axis=0) - was.mean(axis=0))))
-            (x0, y0), (x1, y1) = was[1] - was[0], face.five_px[1] - face.five_px[0]
-            turned = abs(np.degrees(np.arctan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)))
-            if moved > FARTHEST_LEAP * float(face.box_px[2] - face.box_px[0]) or turned > WIDEST_TURN_DEG:
+            moved, turned_deg = geometry.motion(was, face.five_px)
+            if moved > FARTHEST_LEAP * float(face.box_px[2] - face.box_px[0]) or turned_deg > WIDEST_TURN_DEG:
                 return "a face moves too fast to be followed surely"
         return ""
 

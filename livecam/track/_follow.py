@@ -33,17 +33,22 @@ MOST_SIDES = 4.0
 """A box larger than so many frames is none."""
 LEAST_VISIBLE = 0.2
 """Share of a box inside the frame below which the face has left it."""
+FAST_SHIFT, FAST_TURN_DEG = 0.03, 2.0
+"""A region that moved by more than this share of its side, or turned by more, between two frames is expected to go on so."""
+OFF_SHIFT, OFF_TURN_DEG = 0.05, 3.0
+"""A face found so far from the middle of where it was looked for is looked at once more: the network drags landmarks to the middle of its crop."""
 LONGEST_GAP_NS = 1_000_000_000
 """After a gap between frames longer than this the old places say nothing."""
 
 
 @dataclass(slots=True)
 class _Track:
-    """One face being followed. region: where to look next. found: what was seen last."""
+    """One face being followed. found: what was seen last, and where to look next. before: the same one frame earlier, None when it was not followed."""
 
     number: int
     found: Landmarks
     smoother: Smoother
+    before: Region | None = None
 
     @property
     def box_px(self) -> F32:
@@ -86,10 +91,10 @@ class Follower:
         self._last_ns = frame.capture_ns
         if not -LONGEST_GAP_NS <= passed_ns <= LONGEST_GAP_NS:
             self._drop(self._tracks)
-        seen = [self._look(image, track.found.region, track.number) for track in self._tracks]
+        seen = [self._follow(image, track) for track in self._tracks]
         lost = [track for track, found in zip(self._tracks, seen, strict=True) if found is None]
         for track, found in zip(self._tracks, seen, strict=True):
-            track.found = found or track.found
+            track.before, track.found = (track.found.region, found) if found else (None, track.found)
         if detections is not None:
             lost = self._meet(image, detections, lost)
         self._drop(lost)
@@ -100,6 +105,17 @@ class Follower:
         """Forget all faces; their numbers stay used."""
         self._drop(self._tracks)
         self._last_ns = None
+
+    def _follow(self, image: U8, track: _Track) -> Landmarks | None:
+        """Looks where the track's face should be by now, and once more if it is not in the middle there."""
+        region = _expected(track)
+        found = self._look(image, region, track.number)
+        if found is None and region is not track.found.region:
+            region = track.found.region
+            found = self._look(image, region, track.number)
+        if found is None or not region.differs(found.region, OFF_SHIFT, OFF_TURN_DEG):
+            return found
+        return self._look(image, found.region, track.number)
 
     def _look(self, image: U8, region: Region, number: int) -> Landmarks | None:
         """The landmarks in `region`, None when there is no face."""
@@ -129,7 +145,7 @@ class Follower:
             self._landmarker.forget(track.number)
             found = self._seed(image, detection, track.number)
             if found is not None:
-                track.found = found
+                track.before, track.found = None, found
                 track.smoother.reset()
                 still_lost = [t for t in still_lost if t is not track]
         room = self._config.max_faces - len(self._tracks) + len(still_lost)
@@ -174,6 +190,14 @@ class Follower:
         points, five = track.smoother(track.found.points_px, track.found.five_px, passed_s)
         face = Face(track.number, box_of(points), five.astype(np.float32), track.found.score)
         return self._finish(face, points)
+
+
+def _expected(track: _Track) -> Region:
+    """Where to look now: a fast face is expected to go on as it went."""
+    now, before = track.found.region, track.before
+    if before is None or not before.differs(now, FAST_SHIFT, FAST_TURN_DEG):
+        return now
+    return now.onward(before)
 
 
 def _area(detection: Detection) -> float:

@@ -48,9 +48,20 @@ class Region:
 
     def near(self, other: Region) -> bool:
         """Whether `other` differs so little that it is not worth moving."""
-        shift = math.hypot(other.centre_x_px - self.centre_x_px, other.centre_y_px - self.centre_y_px)
-        turn = (other.angle_deg - self.angle_deg + 180.0) % 360.0 - 180.0
-        return shift < STEADY_SHIFT * self.side_px and abs(math.log(other.side_px / self.side_px)) < STEADY_LOG_SIZE and abs(turn) < STEADY_DEG
+        return not self.differs(other, STEADY_SHIFT, STEADY_DEG) and abs(math.log(other.side_px / self.side_px)) < STEADY_LOG_SIZE
+
+    def differs(self, other: Region, shift: float, turn_deg: float) -> bool:
+        """Whether `other` lies off by at least `shift` of this side, or is turned by at least so much."""
+        apart = math.hypot(other.centre_x_px - self.centre_x_px, other.centre_y_px - self.centre_y_px)
+        return apart >= shift * self.side_px or abs(self._turn_to(other)) >= turn_deg
+
+    def onward(self, before: Region) -> Region:
+        """Where a region that came here from `before` will be after the same step again; its size stays."""
+        x, y = 2.0 * self.centre_x_px - before.centre_x_px, 2.0 * self.centre_y_px - before.centre_y_px
+        return Region(x, y, self.side_px, self.angle_deg + before._turn_to(self))
+
+    def _turn_to(self, other: Region) -> float:
+        return (other.angle_deg - self.angle_deg + 180.0) % 360.0 - 180.0
 
     def ok(self) -> bool:
         """Whether it is finite and has a size."""
