@@ -286,7 +286,7 @@ def lambert(normals: Floats, light: Light) -> Floats:
             total = total + row[3:6] * np.clip((cosine + wrap) / (1 + wrap), 0, None)
         return np.maximum(total, 0.02)
 
-    facing = at(np.array([[0, 0.1, 0.995]], np.float32)).mean()
+    facing = at(np.array([[0, 0.1, 0.995]], np.float32))
     return (at(normals) / facing).astype(np.float32)
 
 
