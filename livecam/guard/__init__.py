@@ -7,5 +7,6 @@
     states.py       main side: LIVE, HOLD, COVER, SLATE from what the reader has and when
     cover.py        pixelate the whole frame to 16 blocks; the slate picture; the watermark
     reveal.py       the grant without which no unmasked picture exists
+    start.py        how a worker process begins: it loads first, then is told what to do
     supervisor.py   main side: starts, watches, kills, reaps and restarts the worker; generations
 """

@@ -8,23 +8,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import enum
-import importlib
-import multiprocessing
-import os
 import signal
-import threading
 import time
-import traceback
-from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, cast
+from typing import Any
 
 from livecam.config import GuardConfig
-from livecam.errors import GuardError, LivecamError
-from livecam.guard.link import MESSAGE_BYTES, MainGoneError, Message, WorkerLink, decode, encode, spec_to_json
+from livecam.errors import GuardError
+from livecam.guard import start
+from livecam.guard.link import MESSAGE_BYTES, Message, decode, encode, spec_to_json
 from livecam.guard.reveal import RevealGrant
 from livecam.guard.shm import MAGIC_REVEAL, Published, Reader, Segments, SegmentSpec, clean_stale
+from livecam.guard.start import Begun
 
 BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
@@ -61,16 +57,18 @@ class Supervisor:
         stages: tuple[str, ...] = (),
         config: GuardConfig | None = None,
         reveal: RevealGrant | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """target: "package.module:function", called in the worker as function(link: WorkerLink, *args). args: picklable.
-        width_px, height_px: first guess of the frame's size; it grows when the worker asks. Starts nothing yet."""
+        width_px, height_px: first guess of the frame's size; it grows when the worker asks. begun: a process that waits for its job and becomes
+        the first worker; it belongs to the supervisor from now on. Starts nothing yet."""
         clean_stale()
         self._target, self._args = target, args
         self._size_px = (width_px, height_px)
         self._stages = stages
         self._config = config or GuardConfig()
         self._reveal_asked = isinstance(reveal, RevealGrant)
-        self._context = multiprocessing.get_context("spawn")
+        self._begun = begun
         self._process: BaseProcess | None = None
         self._connection: Connection[Any, Any] | None = None
         self._segments: Segments | None = None
@@ -162,6 +160,10 @@ class Supervisor:
         if self._process is not None:
             self._process.join(REAP_S)
         self._clear()
+        begun, self._begun = self._begun, None
+        if begun is not None:  # it never got a job
+            begun.process.kill()
+            begun.connection.close()
 
     def __enter__(self) -> Supervisor:
         atexit.register(self.close)
@@ -196,14 +198,9 @@ class Supervisor:
             segments = Segments.create(*self._size_px, magic=MAGIC_REVEAL)
             self._reveal = (segments, Reader(segments))
             reveal = segments.spec
-        ours, theirs = self._context.Pipe(duplex=True)
-        process = self._context.Process(
-            target=_enter, args=(self._target, self._args, theirs, self._segments.spec, reveal), name="livecam-worker", daemon=True
-        )
-        self._connection, self._process = cast("Connection[Any, Any]", ours), process
-        with _sigint_blocked():
-            process.start()
-        theirs.close()
+        begun, self._begun = self._begun or start.begin(), None
+        self._connection, self._process = begun.connection, begun.process
+        start.hand_over(begun, start.Job(self._target, self._args, self._segments.spec, reveal))
         self.starts += 1
         self._sent, self._dying_words = 0, ""
         self._started = time.monotonic()
@@ -301,55 +298,3 @@ class Supervisor:
         if self._process is not None and self._process.exitcode is not None:
             self._process.close()
             self._process = None
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Generator[None, None, None]:
-    """A process started inside never sees Ctrl-C before it ignores it; main gets a Ctrl-C of these milliseconds afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# -- in the worker -------------------------------------------------------------------------------------------------------------------------
-
-
-def resolve(target: str) -> Callable[..., None]:
-    """The function that "package.module:function" names. Raises GuardError."""
-    module, _, name = target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise GuardError(f"worker: expected a function at {target!r}, found none ({error})") from error
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
-
-
-def _enter(target: str, args: tuple[Any, ...], connection: Connection, spec: SegmentSpec, reveal: SegmentSpec | None) -> None:
-    """First function of the worker process: main alone reacts to Ctrl-C; the worker ends when main does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    link: WorkerLink | None = None
-    try:
-        link = WorkerLink(connection, spec, reveal)
-        resolve(target)(link, *args)
-    except MainGoneError:
-        pass
-    except Exception as error:  # the process's last barrier: this text is all that main will know
-        text = str(error) if isinstance(error, LivecamError) else "".join(traceback.format_exception_only(error)).strip()
-        with contextlib.suppress(OSError):
-            connection.send_bytes(encode(["died", text]))
-        raise SystemExit(1) from error
-    finally:
-        if link is not None:
-            link.close()

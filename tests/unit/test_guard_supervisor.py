@@ -14,7 +14,7 @@ import pytest
 
 from livecam.config import GuardConfig
 from livecam.errors import GuardError
-from livecam.guard import reveal
+from livecam.guard import reveal, start
 from livecam.guard.link import WorkerLink, decode
 from livecam.guard.shm import Published
 from livecam.guard.supervisor import Supervisor
@@ -45,6 +45,17 @@ def mute(link: WorkerLink) -> None:
     """A worker that gives one sign of life and hangs."""
     link.alive()
     time.sleep(1000.0)
+
+
+def load_early() -> None:
+    """What a worker may do before it knows its job."""
+    os.environ["LIVECAM_TEST_EARLY"] = "1"
+
+
+def tells(link: WorkerLink) -> None:
+    """A worker that says whether `load_early` ran in it."""
+    link.say("early", os.environ.get("LIVECAM_TEST_EARLY") == "1")
+    mute(link)
 
 
 def until(supervisor: Supervisor, done: Callable[[Published | None], bool]) -> Published | None:
@@ -127,6 +138,45 @@ def test_unmasked_pictures_only_with_a_grant_and_only_once() -> None:
         supervisor.restart("test")
         until(supervisor, lambda got: supervisor.starts == 2 and got is not None)
         assert not supervisor.revealing and supervisor.reveal_newest() is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a working folder cannot be deleted there")
+def test_a_worker_starts_again_after_the_working_folder_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with make() as supervisor:
+        until(supervisor, lambda got: got is not None)
+        folder.rmdir()
+        supervisor.restart("test")
+        until(supervisor, lambda got: supervisor.starts == 2 and got is not None)
+
+
+def test_a_worker_that_began_early_becomes_the_first_one() -> None:
+    begun = start.begin(f"{__name__}:load_early")
+    pid = begun.process.pid
+    with make("tells", (), begun=begun) as supervisor:
+        until(supervisor, lambda got: ["early", True] in supervisor.messages())
+        assert supervisor.pid == pid
+        supervisor.restart("test")
+        until(supervisor, lambda got: ["early", False] in supervisor.messages())
+        assert supervisor.pid != pid
+
+
+def test_a_worker_that_began_early_and_died_is_replaced() -> None:
+    begun = start.begin("livecam.absent:nothing")
+    begun.process.kill()
+    begun.process.join()
+    with make(begun=begun) as supervisor:
+        until(supervisor, lambda got: got is not None)
+        assert supervisor.starts == 2 and "SIGKILL" in supervisor.last_death
+
+
+def test_a_worker_without_a_job_ends_with_its_supervisor() -> None:
+    begun = start.begin()
+    make(begun=begun).close()
+    begun.process.join(PATIENCE_S)
+    assert begun.process.exitcode is not None
 
 
 def test_words_between_processes_are_lists_with_a_name() -> None:
