@@ -72,12 +72,13 @@ class TrackConfig:
 class SwapConfig:
     """Whose face is drawn, on whom, and by what."""
 
-    swap: str = "mesh"
-    """mesh (a persona's portrait on your landmarks), or onnx (a generator file of your own, see --model)."""
+    swap: str = "auto"
+    """auto (lite if its weights are there, else mesh), lite (livecam's own generator), mesh (a persona's portrait on your landmarks, no network),
+    or onnx (a generator file of your own, see --model)."""
     persona: str = "auto"
     """A persona's id (see `livecam persona list`) or file."""
     model: str = ""
-    """For --swap onnx: the model file or its card."""
+    """For --swap onnx: the model file or its card; for --swap lite: a folder of weights other than those that come with livecam."""
     embedder: str = ""
     """For --swap onnx: an ArcFace file that turns the persona's portrait into an embedding."""
     faces: str = "all"

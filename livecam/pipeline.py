@@ -20,7 +20,7 @@ from livecam.guard.policy import Drawn, Judgement, Policy
 from livecam.swap import Swapper
 from livecam.telemetry import Telemetry
 from livecam.track import Tracker
-from livecam.types import F32, U8, Alignment, CropSpec, Detection, Face, Frame, Persona, Swapped, Verdict
+from livecam.types import F32, MESH_POINTS, U8, Alignment, CropSpec, Detection, Face, Frame, Persona, Swapped, Verdict
 
 LARGE_FACE_PX = 300.0
 """Above this width of the face, a generator that takes any size draws into a crop LARGE_CROP times as wide: detail would be lost else."""
@@ -147,6 +147,8 @@ class Pipeline:
         span, stages = self.telemetry.span, self.stages
         with span("align"):
             alignment = stages.align(face.five_px, self._crop_spec(face))
+            if face.mesh_px is not None and self._any_size():
+                alignment = align.reach(alignment, face.mesh_px[:MESH_POINTS, :2])
         with span("crop"):
             wearer = stages.crop(picture, alignment)
         if self.choice.masks(face, faces):
@@ -162,10 +164,17 @@ class Pipeline:
             stages.blend(picture, alignment, swapped.crop, alpha)
         return Drawn(face, alignment, alpha, swapped, wearer)
 
+    def _any_size(self) -> bool:
+        """Whether the generator takes crops of any size and scale."""
+        return bool(getattr(self.swapper, "any_size", False))
+
     def _crop_spec(self, face: Face) -> CropSpec:
+        width = float(face.box_px[2] - face.box_px[0])
+        choose = getattr(self.swapper, "crop_for", None)
+        if choose is not None:
+            return choose(width)
         spec = self.swapper.crop
-        large = float(face.box_px[2] - face.box_px[0]) > LARGE_FACE_PX
-        if large and getattr(self.swapper, "any_size", False):
+        if width > LARGE_FACE_PX and getattr(self.swapper, "any_size", False):
             return CropSpec(int(spec.size_px * LARGE_CROP), spec.template, spec.scale, spec.offset)
         return spec
 

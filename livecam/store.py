@@ -1,7 +1,7 @@
 """Model cards to verified files.
 
 A card (livecam/cards/*.toml) says what a file is, its SHA-256 and where it may come from. The store fetches it on first use, keeps it in
-`<cache>/models/`, and hands out nothing whose SHA-256 is not the card's.
+`<cache>/models/`, and hands out nothing whose SHA-256 is not the card's. Files whose card says `shipped = true` lie in livecam/weights.
 
     Store(cache_dir).path("yunet")            -> Path of the verified file, fetched when it is missing
     Store(cache_dir).fetch("yunet")           -> the same, but a damaged file is replaced
@@ -36,14 +36,16 @@ ALWAYS_HASH_BYTES = 5_000_000
 """Smaller files are hashed at every start (5 MB take about 10 ms)."""
 
 CARDS = Path(__file__).parent / "cards"
+WEIGHTS = Path(__file__).parent / "weights"
+"""Files that come with livecam itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """What a model file is.
 
-    sha256: 64 hex digits; size_bytes: of the file; sources: tried in order; used_by: members of rooms that open it ("detect/yunet"); data: the
-    whole card, as read.
+    sha256: 64 hex digits; size_bytes: of the file; sources: tried in order; used_by: members of rooms that open it ("detect/yunet"); shipped:
+    the file comes with livecam and is never fetched; data: the whole card, as read.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Card:
     size_bytes: int
     sources: tuple[Source, ...]
     used_by: tuple[str, ...] = ()
+    shipped: bool = False
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -74,7 +77,7 @@ def read_card(path: Path) -> Card:
         data = tomllib.loads(path.read_text("utf-8"))
         sources = tuple(Source.from_table(s) for s in data.get("sources", []))
         texts = (data["id"], data["file"], data["purpose"], data["licence"], data["sha256"].lower())
-        card = Card(*texts, int(data["size_bytes"]), sources, tuple(data.get("used_by", ())), data)
+        card = Card(*texts, int(data["size_bytes"]), sources, tuple(data.get("used_by", ())), data.get("shipped") is True, data)
     except KeyError as error:
         raise ModelFileError(f"model card {path} lacks the field {error.args[0]!r}") from error
     except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -118,11 +121,13 @@ class Store:
 
     def file_path(self, model_id: str) -> Path:
         """Where the file of `model_id` belongs, there or not."""
-        return self.cache_dir / "models" / self.card(model_id).file
+        card = self.card(model_id)
+        return WEIGHTS / card.file if card.shipped else self.cache_dir / "models" / card.file
 
     def missing(self, members: Sequence[str]) -> tuple[Card, ...]:
         """Cards of the files that these members of rooms ("detect/yunet") open and that are not in the cache."""
-        return tuple(c for c in self.cards.values() if not set(c.used_by).isdisjoint(members) and not self.file_path(c.id).exists())
+        wanted = (c for c in self.cards.values() if not c.shipped and not set(c.used_by).isdisjoint(members))
+        return tuple(c for c in wanted if not self.file_path(c.id).exists())
 
     def path(self, model_id: str) -> Path:
         """The verified file of `model_id`, fetched when it is missing. Raises UsageError (unknown), ModelFileError (altered, or not to be had)."""
@@ -140,6 +145,8 @@ class Store:
         card, path = self.card(model_id), self.file_path(model_id)
         if self.check(model_id).state == "ok":
             return path
+        if card.shipped:
+            raise ModelFileError(f"model {model_id!r} ({card.purpose}) comes with livecam, but {path} is missing or altered; install livecam again")
         if os.environ.get("LIVECAM_OFFLINE", "") not in ("", "0"):
             raise ModelFileError(
                 f"model {model_id!r} ({card.purpose}) is not in the cache, and LIVECAM_OFFLINE forbids fetching it; "
@@ -206,12 +213,13 @@ class Store:
         stat = path.stat()
         stamp_path = path.with_name(card.file + ".stamp")
         stamp = [card.sha256, stat.st_size, stat.st_mtime_ns]
-        if stat.st_size >= ALWAYS_HASH_BYTES and _read_json(stamp_path) == stamp:
+        noted = stat.st_size >= ALWAYS_HASH_BYTES and not card.shipped
+        if noted and _read_json(stamp_path) == stamp:
             return
         checked = self.check(card.id)
         if checked.state != "ok":
             raise ModelFileError(altered_text(checked))
-        if stat.st_size >= ALWAYS_HASH_BYTES:
+        if noted:
             # A read-only cache has no stamp and is hashed at every start.
             with suppress(OSError):
                 stamp_path.write_text(json.dumps(stamp), "utf-8")
@@ -220,9 +228,10 @@ class Store:
 def altered_text(checked: Checked) -> str:
     """What to tell about an altered file: expected, found, the way out."""
     card = checked.card
+    way_out = "install livecam again" if card.shipped else f"fetch it anew with: livecam models fetch {card.id}"
     return (
         f"model file {checked.path} is not the one on its card: expected SHA-256 {card.sha256} ({card.size_bytes} bytes), "
-        f"found {checked.found_sha256} ({checked.found_bytes} bytes); fetch it anew with: livecam models fetch {card.id}"
+        f"found {checked.found_sha256} ({checked.found_bytes} bytes); {way_out}"
     )
 
 

@@ -141,6 +141,8 @@ class Persona:
 
     images: decoded pictures by name ("neutral", "open_mouth", "closed_eyes": (H, W, 3) uint8 BGR; "eye_left", ...: BGRA).
     meshes: (478, 3) float32 landmarks on "neutral", "open_mouth", "closed_eyes".
+    embedding: (128,) float32 of length 1, the neutral portrait's identity by the embedder that metadata "embedding_model" names; None: not in the
+        file.
     """
 
     id: str
@@ -151,6 +153,7 @@ class Persona:
     images: Mapping[str, U8]
     meshes: Mapping[str, F32]
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    embedding: F32 | None = None
 
 
 class State(enum.IntEnum):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
 POOL = 8
 
@@ -66,3 +67,50 @@ def arcface(path: Path, length: int = 512) -> Path:
     ]
     weights = {"weights": np.random.default_rng(7).normal(size=(cells, length)).astype(np.float32)}
     return save(path, nodes, [floats("input.1", [1, 3, 112, 112])], [floats("embedding", [1, length])], weights)
+
+
+def lite(folder: Path, size: int = 128, *, tint: float = 0.1, hole: bool = False, nan: bool = False, film: int = 6) -> Path:
+    """Writes lite{size}.onnx and its mapper into `folder`, in the form of livecam's generator, untrained.
+
+    rgb = mask * drawing + (1 - mask) * wearer + tint * film[:3]; mask = the drawing's mask (times 0 where `hole`)."""
+    weights: dict[str, np.ndarray] = {
+        "starts_w": np.array([0, 0, 0, 0], np.int64),
+        "ends_w": np.array([1, 3, size, size], np.int64),
+        "starts_d": np.array([0, 3, 0, 0], np.int64),
+        "ends_d": np.array([1, 6, size, size], np.int64),
+        "starts_m": np.array([0, 6, 0, 0], np.int64),
+        "ends_m": np.array([1, 7, size, size], np.int64),
+        "zero": np.array([0], np.int64),
+        "three": np.array([3], np.int64),
+        "one_axis": np.array([1], np.int64),
+        "shape": np.array([1, 3, 1, 1], np.int64),
+        "gain": np.float32(np.nan if nan else tint),
+        "keep": np.float32(0.0 if hole else 1.0),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Slice", ["x", "starts_w", "ends_w"], ["wearer"]),
+        node("Slice", ["x", "starts_d", "ends_d"], ["drawing"]),
+        node("Slice", ["x", "starts_m", "ends_m"], ["share"]),
+        node("Sub", ["drawing", "wearer"], ["change"]),
+        node("Mul", ["change", "share"], ["shown"]),
+        node("Add", ["wearer", "shown"], ["base"]),
+        node("Slice", ["film", "zero", "three", "one_axis"], ["head"]),
+        node("Mul", ["head", "gain"], ["tint"]),
+        node("Reshape", ["tint", "shape"], ["colour"]),
+        node("Add", ["base", "colour"], ["rgb"]),
+        node("Mul", ["share", "keep"], ["mask"]),
+    ]
+    inputs = [floats("x", [1, 10, size, size]), floats("film", [1, film])]
+    outputs = [floats("rgb", [1, 3, size, size]), floats("mask", [1, 1, size, size])]
+    folder.mkdir(parents=True, exist_ok=True)
+    save(folder / f"lite{size}.onnx", nodes, inputs, outputs, weights)
+    rng = np.random.default_rng(size)
+    mapper = {
+        "mapper.first.weight": rng.normal(size=(8, 128)).astype(np.float32),
+        "mapper.first.bias": np.zeros(8, np.float32),
+        "mapper.second.weight": rng.normal(size=(film, 8)).astype(np.float32),
+        "mapper.second.bias": np.zeros(film, np.float32),
+    }
+    save_file(mapper, str(folder / f"lite{size}-mapper.safetensors"), {"embedder": "sface"})
+    return folder

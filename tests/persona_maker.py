@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,9 @@ from safetensors.numpy import save_file
 
 from livecam.geometry import ARCFACE_112_V2
 from livecam.persona import _files
+from livecam.persona.embed import FIVE_OF_MESH
 from livecam.swap._mesh_triangles import OVAL
-from livecam.swap._onnx_identity import FIVE_OF_MESH
+from livecam.types import Persona
 
 TEXTS = {
     "format": "livecam-persona",
@@ -83,3 +85,9 @@ def write_drawn(path: Path, seed: int) -> Path:
     portrait, mesh = encode(drawn_portrait(seed)), plausible_mesh()
     change = {name: portrait for name in _files.PORTRAITS} | {f"{name}_mesh": mesh for name in _files.PORTRAITS}
     return write(path, change, {"id": f"drawn{seed}"})
+
+
+def with_embedding(persona: Persona, seed: int) -> Persona:
+    """`persona` with an embedding of its own, as if its file held one by SFace."""
+    vector = np.random.default_rng(seed).normal(size=128)
+    return replace(persona, embedding=(vector / np.linalg.norm(vector)).astype(np.float32), metadata={**persona.metadata, "embedding_model": "sface"})

@@ -45,18 +45,21 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     threads = config.run.threads
     link.say("progress", "compiling image kernels")
     image.warm_up()
-    swap.warm_up(config.swap.swap)
     detector = detect.load(config.detect.detector, config.detect, store, threads)
     tracker = track.load(config.track.tracker, config.track, store, threads)
-    swapper = swap.load(config.swap.swap, config.swap, store, threads)
+    chosen = swap.choose(config.swap, store, threads)
+    if chosen.note:
+        link.say("note", chosen.note)
+    swap.warm_up(chosen.name)
+    swapper = chosen.swapper
     made = Pipeline(detector, tracker, swapper, config, Telemetry())
-    chosen = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
-    made.wear(chosen)
-    link.say("persona", chosen.id)
+    worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
+    made.wear(worn)
+    link.say("persona", worn.id)
     took = time.monotonic() - begin
     if took > SLOW_S:
         link.say("progress", f"compiled and loaded in {took:.1f} s; the next start is faster")
-    made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": swapper.licence}
+    made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": f"{chosen.name}: {swapper.licence}"}
     return made
 
 

@@ -39,6 +39,9 @@ MAX_FILE_BYTES = 32_000_000
 MAX_SIDE_PX = 2048
 """Portraits are 640 px; nobody sees more in a call."""
 MAX_TEXT = 4000
+EMBEDDING = 128
+UNIT_WITHIN = 1e-3
+"""An embedding's length differs from 1 by less than this."""
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF0..SOF15 without the tables DHT, JPG and DAC (ITU-T T.81, table B.1)."""
@@ -57,9 +60,10 @@ def load(id_or_path: str | Path) -> Persona:
         images = {name: reader.picture(name, channels=3) for name in PORTRAITS}
         images |= {name: reader.picture(name, channels=4) for name in (*EYES, *MOUTH_PARTS)}
         meshes = {name: reader.mesh(name) for name in PORTRAITS}
+        embedding = reader.embedding()
         _check_numbers(path, metadata, images)
     texts = {key: metadata[key] for key in TEXTS}
-    return Persona(**texts, images=images, meshes=meshes, metadata=metadata)
+    return Persona(**texts, images=images, meshes=meshes, metadata=metadata, embedding=embedding)
 
 
 def portrait_jpeg(id_or_path: str | Path) -> bytes:
@@ -138,6 +142,18 @@ class _Reader:
         if not np.isfinite(mesh).all() or np.abs(mesh).max() > 2 * MAX_SIDE_PX:
             raise PersonaError(f"{self._path}: '{name}_mesh' should hold finite pixel positions, found values from {mesh.min()} to {mesh.max()}")
         return mesh
+
+    def embedding(self) -> F32 | None:
+        """The (128,) float32 identity, None when the file has none. Raises PersonaError."""
+        if "embedding" not in self._keys:
+            return None
+        vector = self._tensor("embedding", "F32", [EMBEDDING])
+        if not abs(float(np.linalg.norm(vector)) - 1.0) < UNIT_WITHIN or not self.metadata.get("embedding_model"):
+            raise PersonaError(
+                f"{self._path}: 'embedding' should have the length 1 and a text 'embedding_model' that says what made it, found the length "
+                f"{float(np.linalg.norm(vector)):.3f} and {self.metadata.get('embedding_model')!r}"
+            )
+        return vector
 
     def _tensor(self, name: str, dtype: str, shape: list[int] | None) -> NDArray[Any]:
         if name not in self._keys:

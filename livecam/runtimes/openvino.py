@@ -25,7 +25,10 @@ TFLITE_MAGIC = b"TFL3"
 
 
 class OpenVinoRuntime:
-    """A network compiled by OpenVINO. Inputs are read in place; outputs are views of OpenVINO's own buffers, valid until the next `run`."""
+    """A network compiled by OpenVINO. Inputs are read in place; outputs are views of OpenVINO's own buffers, valid until the next `run`.
+
+    An array that comes again (the same object) is already bound: reuse input arrays.
+    """
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
@@ -33,18 +36,21 @@ class OpenVinoRuntime:
         self._request = compiled.create_infer_request()
         self._index = {spec.name: i for i, spec in enumerate(self.inputs)}
         self._dtypes = [np.dtype(spec.dtype) for spec in self.inputs]
+        self._bound: dict[int, NDArray[Any]] = {}
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[Any]]:
         """One forward pass. Raises StageError for a missing or unknown input and for a shape that the network does not take."""
         if inputs.keys() != self._index.keys():
             raise StageError(f"the network takes the inputs {sorted(self._index)}, given were {sorted(inputs)}")
-        # Tensors share the arrays' memory, so the arrays must live until infer() returns.
-        held: list[NDArray[Any]] = []
         try:
             for name, array in inputs.items():
                 i = self._index[name]
-                held.append(np.ascontiguousarray(array, self._dtypes[i]))
-                self._request.set_input_tensor(i, ov.Tensor(held[-1], shared_memory=True))
+                if self._bound.get(i) is array:
+                    continue
+                # The tensor shares the array's memory, so the array must live as long as it is bound.
+                held = np.ascontiguousarray(array, self._dtypes[i])
+                self._request.set_input_tensor(i, ov.Tensor(held, shared_memory=True))
+                self._bound[i] = held
             self._request.infer()
         except RuntimeError as error:
             shapes = {name: array.shape for name, array in inputs.items()}

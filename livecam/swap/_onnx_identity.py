@@ -10,27 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from livecam import _insightface, geometry, runtimes
-from livecam.errors import ModelFileError, ModelShapeError, PersonaError, StageError
+from livecam import _insightface, runtimes
+from livecam.errors import ModelFileError, ModelShapeError, StageError
+from livecam.persona.embed import TEMPLATE_PX, portrait_crop
 from livecam.runtimes import _gate, _protobuf
 from livecam.swap._onnx_card import Embedder, GeneratorCard, Pixels
 from livecam.swap._onnx_pixels import to_tensor
-from livecam.types import F32, U8, Persona
+from livecam.types import F32, Persona
 
-TEMPLATE_PX = 112
-FIVE_OF_MESH = (468, 473, 1, 61, 291)
-"""Mesh points that are ArcFace's five: irises (image-left first), nose tip, mouth corners."""
 PACK_FILES = ("w600k_r50.onnx", "glintr100.onnx", "w600k_mbf.onnx")
 """Recognition models of insightface's packs, best first."""
 FIRST_NODES = 8
 """insightface's rule: a network with Sub and Mul among its first nodes normalises by itself and takes 0..255."""
 LEAST_NORM = 1e-6
-ANTI_ALIAS = 0.4
-"""Gaussian sigma in source pixels per pixel that the shrinking skips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +84,6 @@ class ArcFace:
 def fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether a tensor's shape, -1 where free, takes `wanted`."""
     return len(found) == len(wanted) and all(a in (-1, b) for a, b in zip(found, wanted, strict=True))
-
-
-def portrait_crop(persona: Persona) -> U8:
-    """The persona's neutral portrait, aligned to ArcFace's template: (112, 112, 3) uint8 BGR. Raises PersonaError."""
-    try:
-        five = persona.meshes["neutral"][list(FIVE_OF_MESH), :2]
-        matrix = geometry.umeyama(five, geometry.ARCFACE_112_V2)
-        # Blurred to what the small crop can show, or its bilinear samples would alias.
-        sigma = max(ANTI_ALIAS * (1 / geometry.scale_of(matrix) - 1), 1e-3)
-        smooth = cv2.GaussianBlur(persona.images["neutral"], (0, 0), sigma)
-        return cv2.warpAffine(smooth, matrix, (TEMPLATE_PX, TEMPLATE_PX), flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError, cv2.error) as error:
-        raise PersonaError(f"persona {persona.id!r} has no neutral portrait with landmarks that could be embedded: {error}") from error
 
 
 def unit(vector: NDArray[Any], what: str) -> F32:

@@ -7,6 +7,7 @@ The mask covers the whole face oval, eyes and mouth included, and fades only alo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,8 +84,8 @@ class MeshSwapper:
 
     any_size = True
     """Draws at whatever size the crop has; 128 to 384 px make sense."""
-    matches_colour = True
-    """Light and skin tone are already the scene's; a colour match after it changes little."""
+    matches_colour = False
+    """Light and skin tone are nearly the scene's; the mean/std match after it mends the rest."""
 
     def __init__(self, config: SwapConfig) -> None:
         self._config = config
@@ -103,10 +104,19 @@ class MeshSwapper:
         """Licence of the persona's portraits."""
         return self._worn.licence if self._worn is not None else "no weights; portraits as their persona files say"
 
+    def prepare(self, persona: Persona) -> Callable[[], None]:
+        """Textures, light and eyes of `persona` (some tenths of a second, from any thread); what it returns puts them on. Raises PersonaError."""
+        worn = prepare(persona, self._triangles)
+
+        def put_on() -> None:
+            self._worn = worn
+            self._tracks.clear()
+
+        return put_on
+
     def wear(self, persona: Persona) -> None:
-        """Make `persona` the identity from the next `swap` on (about 0.1 s). Raises PersonaError; then the one before stays."""
-        self._worn = prepare(persona, self._triangles)
-        self._tracks.clear()
+        """Make `persona` the identity from the next `swap` on. Raises PersonaError; then the one before stays."""
+        self.prepare(persona)()
 
     def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
         """Draw the persona on `face` (needs its 478-point mesh). Raises StageError without persona or mesh, or when the mesh is not finite."""

@@ -7,7 +7,7 @@ livecam ships and fetches no such file; whoever names one answers for its licenc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,9 +47,18 @@ class OnnxSwapper:
         """Licence of the generator and of the embedder."""
         return self._licence
 
+    def prepare(self, persona: Persona) -> Callable[[], None]:
+        """Embed the persona's portrait; what it returns makes it the identity. Raises PersonaError, ModelFileError."""
+        source = identity.project(self._embedder.embed(persona), self._card, self._projection, self._card.id)
+
+        def put_on() -> None:
+            self._source = source
+
+        return put_on
+
     def wear(self, persona: Persona) -> None:
-        """Embed the persona's portrait: the identity from the next `swap` on. Raises PersonaError, ModelFileError."""
-        self._source = identity.project(self._embedder.embed(persona), self._card, self._projection, self._card.id)
+        """Make `persona` the identity from the next `swap` on. Raises PersonaError, ModelFileError."""
+        self.prepare(persona)()
 
     def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
         """Draw the persona's identity into the crop. Raises StageError: no persona worn, a crop of another size, output that is not finite."""

@@ -15,25 +15,25 @@ from livecam.align import align
 from livecam.config import SwapConfig
 from livecam.errors import LivecamError, StageError
 from livecam.image import crop as crop_of
+from livecam.persona.embed import FIVE_OF_MESH
 from livecam.store import Store
 from livecam.swap import Swapper
-from livecam.swap._onnx_identity import FIVE_OF_MESH
 from livecam.types import Alignment, CropSpec, Face, Persona
 
 NAMES = registry.names("swap")
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert {"mesh", "onnx"} <= set(NAMES)
+    assert {"lite", "mesh", "onnx"} <= set(NAMES)
 
 
 @pytest.fixture(scope="module")
 def personas(tmp_path_factory: pytest.TempPathFactory) -> list[Persona]:
-    """Two personas: shipped ones, else drawn ones."""
+    """Two personas: shipped ones, else drawn ones; with embeddings, so that no embedder is needed."""
     folder = tmp_path_factory.mktemp("personas")
     shipped = persona.names()[:2]
     sources = shipped if len(shipped) == 2 else [persona_maker.write_drawn(folder / f"{seed}.safetensors", seed) for seed in (1, 2)]
-    return [persona.load(source) for source in sources]
+    return [persona_maker.with_embedding(persona.load(source), seed) for seed, source in enumerate(sources)]
 
 
 @pytest.fixture(params=NAMES)
@@ -46,6 +46,8 @@ def open_swapper(name: str, folder: Path) -> Swapper:
     if name == "onnx":
         model, embedder = onnx_models.generator(folder / "sim.onnx", 256), onnx_models.arcface(folder / "arcface.onnx")
         config = SwapConfig(swap=name, model=str(model), embedder=str(embedder))
+    if name == "lite":
+        config = SwapConfig(swap=name, model=str(onnx_models.lite(folder / "weights")))
     return swap.load(name, config, Store(folder / "cache"))
 
 
@@ -91,6 +93,18 @@ def test_personas_draw_different_faces_and_switch_at_once(opened: Swapper, perso
         drawn.append(opened.swap(*wearer(spec, personas[1])))
     both = (drawn[0].mask > 200) & (drawn[1].mask > 200)
     assert np.abs(drawn[0].crop[both].astype(int) - drawn[1].crop[both]).mean() > 2
+
+
+def test_preparing_changes_nothing_until_it_is_put_on(opened: Swapper, personas: list[Persona]) -> None:
+    opened.wear(personas[0])
+    before = opened.swap(*wearer(opened.crop, personas[1]))
+    opened.wear(personas[0])
+    put_on = opened.prepare(personas[1])
+    while_preparing = opened.swap(*wearer(opened.crop, personas[1]))
+    put_on()
+    after = opened.swap(*wearer(opened.crop, personas[1]))
+    assert np.array_equal(before.crop, while_preparing.crop)
+    assert np.abs(after.crop.astype(int) - before.crop)[before.mask > 200].mean() > 2
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,6 +16,7 @@ from livecam.align import align
 from livecam.config import SwapConfig
 from livecam.errors import ModelError, ModelFileError, ModelShapeError, StageError, UsageError
 from livecam.geometry import ARCFACE_112_V2
+from livecam.persona.embed import FIVE_OF_MESH
 from livecam.runtimes import _gate
 from livecam.store import Store
 from livecam.swap import _onnx_identity as identity
@@ -58,7 +59,7 @@ def open_swapper(folder: Path, model: Path, embedder: Path | None = None, length
 
 def wearer(spec: CropSpec, with_mesh: bool = True) -> tuple[np.ndarray, Face, Alignment]:
     mesh = persona_maker.plausible_mesh()
-    five = mesh[list(identity.FIVE_OF_MESH), :2]
+    five = mesh[list(FIVE_OF_MESH), :2]
     box = np.array([160, 115, 480, 545], np.float32)
     crop = np.random.default_rng(5).integers(0, 256, (spec.size_px, spec.size_px, 3)).astype(np.uint8)
     return crop, Face(1, box, five, 0.9, mesh if with_mesh else None), align(five, spec)

@@ -1,0 +1,149 @@
+"""The weights of the swapper `lite`: for each crop size a network and the mapper of identities that was trained with it.
+
+They come with livecam (cards whose file is in livecam/weights), or from a folder that `--model` names, where the files have the names below:
+
+    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> rgb (1, 3, S, S), mask (1, 1, S, S); float32, 0..1, S = 128
+    lite128-mapper.safetensors              mapper.first.weight (H, 128), mapper.first.bias (H,), mapper.second.weight (F, H),
+                                            mapper.second.bias (F,), float; metadata "embedder": what makes the (128,) embedding, "sface" if absent
+    lite256...                              the same for S = 256, optional: large faces
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from livecam import runtimes
+from livecam.errors import ModelFileError, ModelShapeError
+from livecam.runtimes import Runtime, TensorSpec, _gate
+from livecam.store import Store
+from livecam.types import F32
+
+NAMES = {"lite128": 128, "lite256": 256}
+"""Names of tiers, and the crop's side in pixels; small faces first."""
+PLANES = 10
+"""Wearer RGB, the drawing's RGB, its mask, landmark lines (3)."""
+EMBEDDING = 128
+PARTS = ("first.weight", "first.bias", "second.weight", "second.bias")
+DEFAULT_EMBEDDER = "sface"
+MAX_MAPPER_BYTES = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper:
+    """A persona's embedding to the network's `film`: Linear, ReLU, Linear. first: (H, 128), second: (F, H), biases (H,), (F,); float32."""
+
+    embedder: str
+    first: F32
+    first_bias: F32
+    second: F32
+    second_bias: F32
+
+    def film(self, embedding: F32) -> F32:
+        """(1, F) float32 of an embedding (128,) of length 1."""
+        hidden = np.maximum(self.first @ embedding + self.first_bias, 0.0)
+        return np.ascontiguousarray((self.second @ hidden + self.second_bias)[None], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One crop size: name ("lite128"), side in pixels, the compiled network, its mapper, and whether it is quantised."""
+
+    name: str
+    size_px: int
+    network: Runtime
+    mapper: Mapper
+    int8: bool
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where a tier's files are."""
+
+    network: Path
+    mapper: Path
+    int8: bool
+    licence: str
+
+
+def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
+    """All tiers there are, smallest first: those in the folder `model`, if one is named, else those that come with livecam.
+
+    Raises ModelFileError (none there, or one is damaged), ModelShapeError (a network of another form).
+    """
+    found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name) if model else _shipped(store, name))}
+    if not found:
+        where = f"in the folder {model!r}" if model else "with this version of livecam"
+        raise ModelFileError(
+            f"expected weights of the generator lite ({', '.join(f'{n}.onnx and {n}-mapper.safetensors' for n in NAMES)}), found none {where}; "
+            "use --swap mesh, or name a folder that holds them with --model DIR"
+        )
+    return tuple(_load(name, files, store, threads) for name, files in found.items())
+
+
+def _shipped(store: Store, name: str) -> _Files | None:
+    """The files of a tier by their cards; None when there are no such cards. Raises ModelFileError when a file is not the one on its card."""
+    mapper, choices = f"{name}_mapper", [card for card in (f"{name}_int8", name) if card in store.cards]
+    if mapper not in store.cards or not choices:
+        return None
+    return _Files(store.path(choices[0]), store.path(mapper), choices[0].endswith("_int8"), store.card(choices[0]).licence)
+
+
+def _in_folder(folder: Path, name: str) -> _Files | None:
+    mapper = folder / f"{name}-mapper.safetensors"
+    for network in (folder / f"{name}-int8.onnx", folder / f"{name}.onnx"):
+        if network.is_file() and mapper.is_file():
+            return _Files(network, mapper, network.stem.endswith("-int8"), f"weights of your own in {folder}")
+    return None
+
+
+def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
+    data = _gate.read_file(files.network)
+    _gate.check_onnx(data, str(files.network))
+    network = runtimes.load("openvino", data, threads, store.compiled_dir)
+    mapper = read_mapper(files.mapper)
+    size, film = NAMES[name], len(mapper.second_bias)
+    _expect(files.network, "inputs", network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
+    _expect(files.network, "outputs", network.outputs, {"rgb": (1, 3, size, size), "mask": (1, 1, size, size)})
+    return Tier(name, size, network, mapper, files.int8, files.licence)
+
+
+def _expect(path: Path, what: str, specs: tuple[TensorSpec, ...], wanted: dict[str, tuple[int, ...]]) -> None:
+    found = {spec.name: spec.shape for spec in specs}
+    if found != wanted or any(spec.dtype != "float32" for spec in specs):
+        listed = {spec.name: f"{list(spec.shape)} {spec.dtype}" for spec in specs}
+        raise ModelShapeError(f"{path}: expected the {what} {wanted} float32 (film as long as the mapper's), found {listed}; export it again")
+
+
+def read_mapper(path: Path) -> Mapper:
+    """The mapper in a safetensors file (form: see the module). Raises ModelFileError (none, truncated), ModelShapeError."""
+    try:
+        if path.stat().st_size > MAX_MAPPER_BYTES:
+            raise ModelFileError(f"{path} should be a mapper of at most {MAX_MAPPER_BYTES} bytes, found {path.stat().st_size}; export it again")
+        with safe_open(str(path), framework="numpy") as file:
+            texts: dict[str, str] = dict(file.metadata() or {})
+            there = frozenset(str(key) for key in file.keys())  # noqa: SIM118 - no mapping
+            first, first_bias, second, second_bias = (_part(path, file, there, key) for key in PARTS)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path} is no mapper of the generator lite (safetensors), or it is truncated: {error}; export it again") from error
+    hidden, film = len(first_bias), len(second_bias)
+    if first.shape != (hidden, EMBEDDING) or second.shape != (film, hidden) or first_bias.ndim != 1 or second_bias.ndim != 1:
+        shapes = [list(a.shape) for a in (first, first_bias, second, second_bias)]
+        raise ModelShapeError(f"{path}: expected a mapper [H, {EMBEDDING}], [H], [F, H], [F], found {shapes}; export it again")
+    return Mapper(texts.get("embedder", DEFAULT_EMBEDDER), first, first_bias, second, second_bias)
+
+
+def _part(path: Path, file: Any, there: frozenset[str], key: str) -> F32:
+    name = f"mapper.{key}"
+    if name not in there:
+        raise ModelShapeError(f"{path} lacks {name!r}, it holds {', '.join(sorted(there)) or 'nothing'}; export it again")
+    value: NDArray[Any] = np.asarray(file.get_tensor(name))
+    if value.dtype.kind != "f" or not np.isfinite(value).all():
+        raise ModelShapeError(f"{path}: {name!r} should hold finite float values, found {value.dtype}; export it again")
+    return np.ascontiguousarray(value, np.float32)

@@ -1,0 +1,206 @@
+"""The `lite` swapper: what goes into the network and comes out, which weights are taken, and what happens without any."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx_models
+import persona_maker
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from livecam import persona, store, swap
+from livecam.align import align
+from livecam.config import SwapConfig
+from livecam.errors import ModelFileError, ModelShapeError, StageError
+from livecam.image import crop as crop_of
+from livecam.persona.embed import FIVE_OF_MESH
+from livecam.store import Card, Store
+from livecam.swap import _lite_lines, _lite_tensor, mesh
+from livecam.swap._lite_weights import read_mapper
+from livecam.swap.lite import LARGE_FACE_PX, LiteSwapper
+from livecam.types import Alignment, CropSpec, Face, Persona
+
+
+@pytest.fixture(scope="module")
+def worn() -> Persona:
+    return persona_maker.with_embedding(persona.load("noor"), 5)
+
+
+def open_lite(folder: Path, weights: Path) -> LiteSwapper:
+    swapper = swap.load("lite", SwapConfig(swap="lite", model=str(weights)), Store(folder / "cache"))
+    assert isinstance(swapper, LiteSwapper)
+    return swapper
+
+
+def wearer(spec: CropSpec) -> tuple[np.ndarray, Face, Alignment]:
+    other = persona.load("tomas")
+    points = other.meshes["neutral"].astype(np.float32)
+    five = points[list(FIVE_OF_MESH), :2].copy()
+    box = np.concatenate((points[:468, :2].min(axis=0), points[:468, :2].max(axis=0))).astype(np.float32)
+    alignment = align(five, spec)
+    return crop_of(other.images["neutral"], alignment), Face(1, box, five, 0.95, points, None, np.ones(2, np.float32)), alignment
+
+
+def test_kernels_are_their_plain_forms() -> None:
+    rng = np.random.default_rng(1)
+    size = 16
+    wearing, drawn, lines = (rng.integers(0, 256, (size, size, 3), np.uint8) for _ in range(3))
+    mask = rng.integers(0, 256, (size, size), np.uint8)
+    fast, plain = (np.zeros((1, 10, size, size), np.float32) for _ in range(2))
+    _lite_tensor.fill(wearing, drawn, mask, lines, fast)
+    _lite_tensor.fill_plain(wearing, drawn, mask, lines, plain)
+    assert np.array_equal(fast, plain) and fast[0, 0, 0, 0] == np.float32(wearing[0, 0, 2]) / np.float32(255)
+    rgb, share = rng.uniform(-0.2, 1.2, (1, 3, size, size)).astype(np.float32), rng.uniform(-0.2, 1.2, (1, 1, size, size)).astype(np.float32)
+    results = []
+    for finish in (_lite_tensor.finish, _lite_tensor.finish_plain):
+        crop, alpha = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
+        assert finish(rgb, share, crop, alpha)
+        results.append((crop, alpha))
+    assert np.array_equal(results[0][0], results[1][0]) and np.array_equal(results[0][1], results[1][1])
+    for value in (np.nan, np.inf, -np.inf):
+        broken = rgb.copy()
+        broken[0, 1, 3, 4] = value
+        assert not _lite_tensor.finish(broken, share, crop, alpha) and not _lite_tensor.finish_plain(broken, share, crop, alpha)
+
+
+def test_untrained_it_is_the_drawing_of_mesh(tmp_path: Path, worn: Persona) -> None:
+    swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights", tint=0.0))
+    swapper.wear(worn)
+    assert swapper.crop == CropSpec(128, offset=mesh.MeshSwapper(SwapConfig()).crop.offset)
+    crop, face, alignment = wearer(swapper.crop)
+    drawn = swapper.swap(crop, face, alignment)
+    plain = mesh.MeshSwapper(SwapConfig())
+    plain.wear(worn)
+    expected = plain.swap(crop, face, alignment)
+    share = expected.mask[..., None] / 255.0
+    base = crop + share * (expected.crop.astype(float) - crop)
+    assert np.array_equal(drawn.mask, expected.mask)
+    assert np.abs(drawn.crop - base).max() <= 0.51
+
+
+def test_the_network_gets_the_lines_of_the_wearers_landmarks(tmp_path: Path, worn: Persona) -> None:
+    swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights"))
+    swapper.wear(worn)
+    crop, face, alignment = wearer(swapper.crop)
+    swapper.swap(crop, face, alignment)
+    assert face.mesh_px is not None
+    points = (face.mesh_px[:, :2] @ alignment.matrix[:, :2].T + alignment.matrix[:, 2]).astype(np.float32)
+    seen = swapper._benches[128].x[0, 7:].transpose(1, 2, 0) * 255
+    assert np.abs(seen - _lite_lines.draw(points, 128)).max() < 0.01
+
+
+def test_film_is_the_mappers(tmp_path: Path, worn: Persona) -> None:
+    weights = onnx_models.lite(tmp_path / "weights", tint=0.1)
+    swapper = open_lite(tmp_path, weights)
+    crop, face, alignment = wearer(swapper.crop)
+    plain = open_lite(tmp_path, onnx_models.lite(tmp_path / "plain", tint=0.0))
+    for one in (swapper, plain):
+        one.wear(worn)
+    tensors = load_file(str(weights / "lite128-mapper.safetensors"))
+    assert worn.embedding is not None
+    film = tensors["mapper.second.weight"] @ np.maximum(tensors["mapper.first.weight"] @ worn.embedding, 0)
+    tint = np.clip(0.1 * film[2::-1] * 255, -255, 255)
+    base = plain.swap(crop, face, alignment).crop.astype(float)
+    inside = ((base + tint > 1) & (base + tint < 254)).all(axis=2)
+    assert inside.mean() > 0.2 and np.abs(tint).max() > 3
+    assert np.abs(swapper.swap(crop, face, alignment).crop - (base + tint))[inside].max() <= 1.01
+
+
+def test_large_faces_take_the_larger_tier(tmp_path: Path, worn: Persona) -> None:
+    onnx_models.lite(tmp_path / "weights", 256)
+    swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights", 128))
+    swapper.wear(worn)
+    assert (swapper.crop_for(LARGE_FACE_PX).size_px, swapper.crop_for(LARGE_FACE_PX + 1).size_px) == (128, 256)
+    for size in (128, 256):
+        crop, face, alignment = wearer(CropSpec(size, offset=swapper.crop.offset))
+        assert swapper.swap(crop, face, alignment).crop.shape == (size, size, 3)
+    with pytest.raises(StageError, match="128 or 256"):
+        swapper.swap(*wearer(CropSpec(192)))
+
+
+def test_only_one_tier_serves_all_faces(tmp_path: Path) -> None:
+    assert open_lite(tmp_path, onnx_models.lite(tmp_path / "weights")).crop_for(2000).size_px == 128
+
+
+def test_values_that_are_not_finite_are_a_stage_error(tmp_path: Path, worn: Persona) -> None:
+    swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights", nan=True))
+    swapper.wear(worn)
+    with pytest.raises(StageError, match="not finite"):
+        swapper.swap(*wearer(swapper.crop))
+
+
+def test_quantised_weights_are_preferred(tmp_path: Path) -> None:
+    weights = onnx_models.lite(tmp_path / "weights")
+    assert "int8" not in open_lite(tmp_path, weights).licence
+    (weights / "lite128-int8.onnx").write_bytes((weights / "lite128.onnx").read_bytes())
+    assert "int8" in open_lite(tmp_path, weights).licence
+
+
+def test_without_weights_lite_says_so_and_auto_takes_mesh_with_a_note(tmp_path: Path) -> None:
+    empty = Store(tmp_path / "cache", cards={})
+    with pytest.raises(ModelFileError, match="--swap mesh"):
+        swap.load("lite", SwapConfig(swap="lite"), empty)
+    chosen = swap.choose(SwapConfig(swap="auto"), empty)
+    assert (chosen.name, type(chosen.swapper).__name__) == ("mesh", "MeshSwapper") and "lite" in chosen.note
+    assert swap.choose(SwapConfig(swap="mesh"), empty).note == ""
+    with pytest.raises(ModelFileError):
+        swap.choose(SwapConfig(swap="lite"), empty)
+
+
+def shipped(name: str, path: Path) -> Card:
+    data = path.read_bytes()
+    return Card(name, path.name, "test", "Apache-2.0", hashlib.sha256(data).hexdigest(), len(data), (), ("swap/lite",), True)
+
+
+def test_auto_takes_the_weights_that_come_with_livecam_and_refuses_altered_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = onnx_models.lite(tmp_path / "weights")
+    monkeypatch.setattr(store, "WEIGHTS", weights)
+    files = {"lite128": "lite128.onnx", "lite128_mapper": "lite128-mapper.safetensors"}
+    cards = {name: shipped(name, weights / file) for name, file in files.items()}
+    chosen = swap.choose(SwapConfig(swap="auto"), Store(tmp_path / "cache", cards=cards))
+    assert (chosen.name, chosen.note) == ("lite", "") and "Apache-2.0" in chosen.swapper.licence
+    assert Store(tmp_path / "cache", cards=cards).missing(("swap/lite",)) == ()
+    data = bytearray((weights / "lite128.onnx").read_bytes())
+    data[-5] ^= 1
+    (weights / "lite128.onnx").write_bytes(data)
+    chosen = swap.choose(SwapConfig(swap="auto"), Store(tmp_path / "cache", cards=cards))
+    assert chosen.name == "mesh" and "SHA-256" in chosen.note and "install livecam again" in chosen.note
+    (weights / "lite128.onnx").unlink()
+    assert "install livecam again" in swap.choose(SwapConfig(swap="auto"), Store(tmp_path / "cache", cards=cards)).note
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"mapper.first.weight": np.zeros((8, 64), np.float32)}, ModelShapeError, "128"),
+        ({"mapper.second.bias": np.zeros(7, np.float32)}, ModelShapeError, "expected"),
+        ({"mapper.second.bias": np.full(6, np.nan, np.float32)}, ModelShapeError, "finite"),
+        ({"mapper.second.bias": None}, ModelShapeError, "lacks 'mapper.second.bias'"),
+    ],
+)
+def test_a_foreign_mapper_is_refused(tmp_path: Path, change: dict[str, np.ndarray | None], error: type[Exception], match: str) -> None:
+    path = onnx_models.lite(tmp_path / "weights") / "lite128-mapper.safetensors"
+    tensors = {k: v for k, v in ({**load_file(str(path)), **change}).items() if v is not None}
+    save_file(tensors, str(path))
+    with pytest.raises(error, match=match):
+        read_mapper(path)
+
+
+def test_truncated_and_foreign_weights_are_refused_by_name(tmp_path: Path) -> None:
+    weights = onnx_models.lite(tmp_path / "weights")
+    mapper, network = weights / "lite128-mapper.safetensors", weights / "lite128.onnx"
+    whole = mapper.read_bytes()
+    mapper.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError, match=r"lite128-mapper\.safetensors"):
+        open_lite(tmp_path, weights)
+    mapper.write_bytes(whole)
+    network.write_bytes(network.read_bytes()[:700])
+    with pytest.raises(ModelFileError, match=r"lite128\.onnx"):
+        open_lite(tmp_path, weights)
+    onnx_models.lite(weights, 256)
+    (weights / "lite256.onnx").replace(network)
+    with pytest.raises(ModelShapeError, match=r"lite128\.onnx.*128, 128"):
+        open_lite(tmp_path, weights)
