@@ -25,7 +25,7 @@ PEOPLE: tuple[Someone, ...] = (
         "young_lightskinned_female_diffuse2",
         SkinLook(melanin=0.08, blood=0.03, lipstick=0.35, lipstick_srgb=(176, 82, 84),
                  eyeshadow=0.28, blush=0.10, freckles=0.10, hair_srgb=(110, 66, 38), seed=21),
-        hair="long01", hair_srgb=(118, 66, 38), brows="eyebrow002", brows_srgb=(82, 54, 38),
+        hair="long01", hair_srgb=(118, 66, 38), brows="eyebrow001", brows_srgb=(82, 54, 38),
         eye_file="green_eye", iris_srgb=(78, 92, 58), iris_amount=0.85,
         clothes="female_elegantsuit01")),
     Someone("bruno", "Bruno", "Man of 58, tanned, grey hair and beard, blue eyes", Look(
@@ -65,7 +65,7 @@ PEOPLE: tuple[Someone, ...] = (
         "young_lightskinned_female_diffuse2",
         SkinLook(melanin=0.70, lipstick=0.55, lipstick_srgb=(104, 34, 46), eyeshadow=0.25,
                  eyeshadow_srgb=(70, 40, 38), hair_srgb=(20, 16, 14), seed=26),
-        hair="ponytail01", hair_srgb=(30, 23, 20), brows="eyebrow002",
+        hair="ponytail01", hair_srgb=(30, 23, 20), brows="eyebrow001",
         brows_srgb=(20, 16, 14), brows_gain=1.2, eye_file="brownlight_eye", iris_srgb=(60, 38, 25),
         iris_amount=1.0, clothes="female_casualsuit01", clothes_srgb=(214, 168, 62))),
     Someone("ravi", "Ravi", "Man of 44, brown skin, short black hair, full beard", Look(
@@ -102,4 +102,22 @@ PEOPLE: tuple[Someone, ...] = (
         hair="long01", hair_srgb=(30, 24, 21), brows="eyebrow001", brows_srgb=(24, 19, 16),
         brows_gain=1.4, eye_file="brownlight_eye", iris_srgb=(112, 76, 36), iris_amount=0.8,
         clothes="female_sportsuit01", clothes_srgb=(36, 96, 104))),
+    Someone("kenji", "Kenji", "Man of 52, East Asian, greying black hair, dark brown eyes", Look(
+        Shape(gender=1.0, age_years=52, seed=41, asian=1.0, caucasian=0.0, weight=0.55),
+        "middleage_lightskinned_male_diffuse2",
+        SkinLook(melanin=0.25, blood=0.03, stubble=0.12, hair_srgb=(58, 54, 52), scalp=0.7,
+                 seed=31),
+        hair="short04", hair_srgb=(82, 78, 76), hair_shine=0.25, brows="eyebrow009",
+        brows_srgb=(38, 34, 32), brows_gain=1.2, lashes="eyelashes01", lashes_gain=0.6,
+        eye_file="brown_eye", iris_srgb=(52, 33, 24), iris_amount=1.0,
+        clothes="male_elegantsuit01")),
+    Someone("esther", "Esther", "Woman of 61, brown skin, short grey hair, brown eyes", Look(
+        Shape(gender=0.0, age_years=61, seed=42, african=0.8, caucasian=0.2, weight=0.6),
+        "middleage_lightskinned_female_diffuse2",
+        SkinLook(melanin=0.60, blood=0.03, lipstick=0.4, lipstick_srgb=(128, 52, 58),
+                 hair_srgb=(112, 106, 102), scalp=0.7, detail=1.1, seed=32),
+        hair="short02", hair_srgb=(138, 132, 128), hair_shine=0.2, brows="eyebrow001",
+        brows_srgb=(58, 50, 46), brows_gain=1.1, lashes_gain=0.7, eye_file="brownlight_eye",
+        iris_srgb=(70, 46, 30), iris_amount=1.0, clothes="female_casualsuit01",
+        clothes_srgb=(120, 60, 92))),
 )
