@@ -20,7 +20,7 @@ from livecam import geometry, runtimes
 from livecam.errors import ModelShapeError
 from livecam.runtimes import Runtime
 from livecam.store import Store
-from livecam.track import _region
+from livecam.track import _points, _region
 from livecam.track import _topology as topology
 from livecam.track._region import Region
 from livecam.types import F32, F64, MESH_POINTS, MESH_POINTS_WITH_IRIS, U8, Detection
@@ -82,14 +82,14 @@ class FaceMesh:
                 f"found {self._network.inputs[0].shape} and {sorted(sizes)}; fetch the model anew"
             )
         self._points, self._score = sizes[3 * MESH_POINTS], sizes[1]
+        self._crop = np.zeros((1, MESH_SIDE_PX, MESH_SIDE_PX, 3), np.float32)
 
-    def run(self, image: U8, region: Region) -> tuple[F64, float]:
-        """(468, 3) float64 points in frame pixels and the score 0..1."""
-        crop = _region.crop_rgb(image, region, MESH_SIDE_PX)
-        out = self._network.run({self._input: crop[None]})
-        points = out[self._points].reshape(MESH_POINTS, 3).astype(np.float64)
-        score = 1.0 / (1.0 + math.exp(-min(max(float(out[self._score].reshape(-1)[0]), -50.0), 50.0)))
-        return to_frame(points, region, MESH_SIDE_PX), score
+    def run(self, image: U8, region: Region, mesh: F64) -> float:
+        """Writes 468 points, frame pixels, to `mesh` ((468, 3) float64, C-contiguous); returns the score 0..1."""
+        _region.crop_rgb(image, region, MESH_SIDE_PX, out=self._crop[0])
+        out = self._network.run({self._input: self._crop})
+        _points.carry(out[self._points].reshape(MESH_POINTS, 3), to_frame(region, MESH_SIDE_PX), mesh)
+        return 1.0 / (1.0 + math.exp(-min(max(float(out[self._score].reshape(-1)[0]), -50.0), 50.0)))
 
 
 class Iris:
@@ -105,17 +105,19 @@ class Iris:
                 f"found {self._network.inputs[0].shape} and {sorted(sizes)}; fetch the model anew"
             )
         self._eye, self._iris = sizes[213], sizes[15]
+        self._crop = np.zeros((1, IRIS_SIDE_PX, IRIS_SIDE_PX, 3), np.float32)
 
-    def run(self, image: U8, mesh: F64, left: bool) -> F64:
-        """(76, 2) frame pixels of the subject's `left` or right eye: 71 points of its region, 5 of the iris. mesh: (>= 468, 3), where to look."""
+    def run(self, image: U8, mesh: F64, left: bool, frame: F64) -> F64:
+        """(76, 2) of the subject's `left` or right eye: 71 points of its region, 5 of the iris. mesh: (>= 468, 3), where to look.
+        frame: frame pixels -> the units wanted."""
         first, second = topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS
         region = _region.around_two(mesh[first], mesh[second], IRIS_MARGIN)
-        crop = _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left)
-        out = self._network.run({self._input: crop[None]})
-        both = np.empty((IRIS_ROWS, 2))
-        both[:EYE_ROWS] = out[self._eye].reshape(EYE_ROWS, 3)[:, :2]
-        both[EYE_ROWS:] = out[self._iris].reshape(IRIS_ROWS - EYE_ROWS, 3)[:, :2]
-        return to_frame(both, region, IRIS_SIDE_PX, mirrored=left)
+        _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left, out=self._crop[0])
+        out = self._network.run({self._input: self._crop})
+        both, matrix = np.empty((IRIS_ROWS, 2)), geometry.compose(frame, to_frame(region, IRIS_SIDE_PX, mirrored=left))
+        _points.carry(out[self._eye].reshape(EYE_ROWS, 3), matrix, both[:EYE_ROWS])
+        _points.carry(out[self._iris].reshape(IRIS_ROWS - EYE_ROWS, 3), matrix, both[EYE_ROWS:])
+        return both
 
 
 class MediaPipeLandmarker:
@@ -141,14 +143,14 @@ class MediaPipeLandmarker:
 
     def find(self, image: U8, region: Region, track_id: int) -> Landmarks:
         """(478, 3) points; see Landmarker."""
-        points, score = self._mesh.run(image, region)
         mesh = np.empty((MESH_POINTS_WITH_IRIS, 3))
-        mesh[:MESH_POINTS] = points
+        points = mesh[:MESH_POINTS]
+        score = self._mesh.run(image, region, points)
         mesh[MESH_POINTS:] = points[topology.RIGHT_EYE_CORNERS[0]]
         look_next = region
-        if np.isfinite(points).all() and math.isfinite(score):
-            axis = points[topology.LEFT_EYE_CORNERS[1], :2] - points[topology.RIGHT_EYE_CORNERS[0], :2]
-            wanted = _region.around(points[:, :2], axis, MESH_MARGIN)
+        axis = points[topology.LEFT_EYE_CORNERS[1], :2] - points[topology.RIGHT_EYE_CORNERS[0], :2]
+        wanted = _region.around(points, axis, MESH_MARGIN)
+        if wanted.ok() and math.isfinite(score):
             look_next = region if region.near(wanted) else wanted
             self._refine(image, mesh, track_id)
         return Landmarks(mesh, five_points(mesh), score, look_next)
@@ -162,16 +164,17 @@ class MediaPipeLandmarker:
         """Eye regions and irises of `mesh` in place."""
         kept = self._eyes.get(track_id, {})
         turn = self._next_left.get(track_id, False)
-        coarse = mesh[:MESH_POINTS].copy()
-        frames = {left: eye_frame(coarse, left) for left in (False, True)}
+        frames = {left: eye_frame(mesh, left) for left in (False, True)}
         before = kept.get(turn)
         for left in (False, True):
             if left == turn or left not in kept:
-                kept[left] = geometry.apply(frames[left], self._iris.run(image, coarse, left))
+                kept[left] = self._iris.run(image, mesh, left, frames[left])
         if before is not None:
             move_along(kept[not turn], kept[turn] - before)
         for left in (False, True):
-            _place(mesh, coarse, left, geometry.apply(geometry.invert(frames[left]), kept[left]))
+            region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
+            iris = topology.LEFT_IRIS if left else topology.RIGHT_IRIS
+            _points.place(mesh, kept[left], geometry.invert(frames[left]), region, iris.start, topology.EYE_CONTOUR)
         if track_id >= 0:
             self._eyes[track_id] = kept
             self._next_left[track_id] = not turn
@@ -190,9 +193,9 @@ def move_along(eye: F64, shift: F64) -> None:
     eye[upper, 1] = np.minimum(eye[upper, 1] + drop, max(float(eye[: topology.LOWER_LID, 1].max()), 0.0))
 
 
-def to_frame(points: F64, region: Region, size_px: int, mirrored: bool = False) -> F64:
-    """(N, 2 or 3) from pixels of a crop to frame pixels; z is scaled alike."""
-    return geometry.apply(geometry.invert(region.matrix(size_px, mirrored)), points)
+def to_frame(region: Region, size_px: int, mirrored: bool = False) -> F64:
+    """(2, 3): pixels of a crop -> frame pixels."""
+    return geometry.invert(region.matrix(size_px, mirrored))
 
 
 def eye_frame(points: F64, left: bool) -> F64:
@@ -216,14 +219,6 @@ def five_points(mesh: F64) -> F64:
     return out
 
 
-def _place(mesh: F64, coarse: F64, left: bool, eye: F64) -> None:
-    region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
-    iris = topology.LEFT_IRIS if left else topology.RIGHT_IRIS
-    mesh[region, :2] = eye[: len(region)]
-    mesh[iris, :2] = eye[len(region) :]
-    mesh[iris, 2] = coarse[region[: topology.EYE_CONTOUR], 2].mean()
-
-
 def box_of(points: F64 | F32) -> F32:
-    """(4,) float32 tight box x0, y0, x1, y1."""
-    return np.concatenate([points[:, :2].min(axis=0), points[:, :2].max(axis=0)]).astype(np.float32)
+    """(4,) float32 tight box x0, y0, x1, y1 of points (N, >= 2); NaN when a number is not finite."""
+    return np.array(_points.extent(np.ascontiguousarray(points, np.float64), 1.0, 0.0), np.float32)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from livecam import geometry
+from livecam.track import _points
 from livecam.types import F64, U8
 
 STEADY_SHIFT = 0.015
@@ -69,14 +70,13 @@ class Region:
 
 
 def around(points_px: ArrayLike, axis_px: ArrayLike, margin: float) -> Region:
-    """The square region around `points_px` (N, 2) whose horizontal lies along the vector `axis_px` (2,); its side is the longer extent * margin."""
-    points = np.asarray(points_px, dtype=np.float64)
+    """The square region around `points_px` (N, >= 2) whose horizontal lies along the vector `axis_px` (2,); its side is the longer extent * margin.
+
+    Not `ok` when a number is not finite."""
     ax, ay = np.asarray(axis_px, dtype=np.float64).tolist()
     turn = math.atan2(ay, ax)
     c, s = math.cos(turn), math.sin(turn)
-    along = points[:, 0] * c + points[:, 1] * s
-    down = points[:, 1] * c - points[:, 0] * s
-    lo_a, hi_a, lo_d, hi_d = float(along.min()), float(along.max()), float(down.min()), float(down.max())
+    lo_a, lo_d, hi_a, hi_d = _points.extent(np.ascontiguousarray(points_px, dtype=np.float64), c, s)
     mid_a, mid_d = (lo_a + hi_a) / 2, (lo_d + hi_d) / 2
     return Region(mid_a * c - mid_d * s, mid_a * s + mid_d * c, max(hi_a - lo_a, hi_d - lo_d) * margin, math.degrees(turn))
 
@@ -87,15 +87,16 @@ def around_two(first_px: F64, second_px: F64, margin: float) -> Region:
     return Region((x0 + x1) / 2, (y0 + y1) / 2, math.hypot(x1 - x0, y1 - y0) * margin, math.degrees(math.atan2(y1 - y0, x1 - x0)))
 
 
-def crop_rgb(image: U8, region: Region, size_px: int, mirrored: bool = False) -> NDArray[np.float32]:
-    """(size_px, size_px, 3) float32 RGB 0..1 of `image` (BGR); outside the frame its edge repeats. Large regions are averaged down first."""
+def crop_rgb(image: U8, region: Region, size_px: int, mirrored: bool = False, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """(size_px, size_px, 3) float32 RGB 0..1 of `image` (BGR), written to `out` if given; outside the frame its edge repeats. Large regions are
+    averaged down first."""
     matrix = region.matrix(size_px, mirrored)
     picture = image
     if region.side_px >= 2 * size_px:
         picture, matrix = _reduced(image, region, matrix, int(min(region.side_px // size_px, 8)))
     crop = cv2.warpAffine(picture, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
-    return cast("NDArray[np.float32]", np.multiply(rgb, np.float32(1 / 255), dtype=np.float32))
+    return cast("NDArray[np.float32]", np.multiply(rgb, np.float32(1 / 255), out=out, dtype=np.float32))
 
 
 def _reduced(image: U8, region: Region, matrix: F64, factor: int) -> tuple[U8, F64]:

@@ -17,7 +17,7 @@ from livecam import _insightface, geometry, runtimes
 from livecam.config import TrackConfig
 from livecam.errors import ModelShapeError
 from livecam.store import Store
-from livecam.track import _region, _smooth
+from livecam.track import _points, _region, _smooth
 from livecam.track._follow import Follower
 from livecam.track._landmarks import Landmarks
 from livecam.track._region import Region
@@ -77,6 +77,7 @@ class Points106:
 def open(config: TrackConfig, store: Store, threads: int = 1) -> Follower:
     """The tracker from the user's insightface models. Raises MissingExtraError, ModelFileError, ModelShapeError."""
     del store
+    _points.warm_up()
     _smooth.warm_up()
     path = _insightface.find(FILES, "the tracker insightface")
     return Follower(config, Points106(path, threads), STABLE, finish, f"{path.name}: {_insightface.LICENCE}", trusts_detector=True)

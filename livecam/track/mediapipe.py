@@ -8,7 +8,7 @@ import numpy as np
 
 from livecam.config import TrackConfig
 from livecam.store import Store
-from livecam.track import _eyes, _smooth
+from livecam.track import _eyes, _points, _smooth
 from livecam.track import _topology as topology
 from livecam.track._follow import Follower
 from livecam.track._landmarks import MediaPipeLandmarker
@@ -17,6 +17,7 @@ from livecam.types import F64, Face
 
 def open(config: TrackConfig, store: Store, threads: int = 1) -> Follower:
     """The tracker on the CPU. Raises ModelFileError, ModelShapeError."""
+    _points.warm_up()
     _smooth.warm_up()
     licences = sorted({store.card(name).licence for name in ("face_landmark", "iris_landmark")})
     return Follower(config, MediaPipeLandmarker(store, threads), topology.STABLE, finish, f"MediaPipe face mesh and iris: {', '.join(licences)}")
