@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from livecam.errors import LivecamError, UsageError
 from livecam.guard import cover
 from livecam.guard.reveal import RevealGrant
 from livecam.guard.shm import Published
+from livecam.guard.start import Begun
 from livecam.guard.states import Air, News, OnAir, Picture
 from livecam.guard.supervisor import Supervisor
 from livecam.stages import STAGES
@@ -37,8 +37,6 @@ WATCH_S = 0.25
 EARLY = 0.3
 """With an output rate of its own, a new frame may go out this share of a period before its time."""
 KEEP_NOTES = 20
-THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Thread pools of libraries whose work here is small solves: a pool costs milliseconds there."""
 Tap = Callable[[U8, int, State], None]
 IDLE = "nobody is looking; the camera is off"
 
@@ -47,15 +45,27 @@ class Live:
     """A run. A context manager: entering starts the worker and opens the outputs; `run` is the main loop; it is the outputs' `Surface` too."""
 
     def __init__(
-        self, config: Config, progress: Callable[[str], object], reveal: RevealGrant | None = None, worker: str = WORKER, tap: Tap | None = None
+        self,
+        config: Config,
+        progress: Callable[[str], object],
+        reveal: RevealGrant | None = None,
+        worker: str = WORKER,
+        tap: Tap | None = None,
+        begun: Begun | None = None,
     ) -> None:
-        """progress: told what goes on while starting. worker: another worker function (fault tests). tap: called with every picture that was sent."""
+        """progress: told what goes on while starting. worker: another worker function (fault tests). tap: called with every picture that was sent.
+        begun: a worker process that loads already."""
         self._config, self._progress, self._tap = config, progress, tap
-        for name in THREAD_SETTINGS:  # inherited by the worker, read when its libraries load
-            os.environ.setdefault(name, "1")
         asked = config.capture
         self._supervisor = Supervisor(
-            worker, (config,), width_px=asked.width_px, height_px=asked.height_px, stages=STAGES, config=config.guard, reveal=reveal
+            worker,
+            (config,),
+            width_px=asked.width_px,
+            height_px=asked.height_px,
+            stages=STAGES,
+            config=config.guard,
+            reveal=reveal,
+            begun=begun,
         )
         self._air = Air(config.guard.hold_ms, 1e3 / asked.fps)
         self.stats = Stats()

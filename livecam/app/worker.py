@@ -19,6 +19,7 @@ from livecam.errors import EndOfStreamError, LivecamError
 from livecam.guard.link import MainGoneError, WorkerLink
 
 if TYPE_CHECKING:
+    from livecam.app.wardrobe import Wardrobe
     from livecam.capture import Newest
     from livecam.pipeline import Finished, Pipeline
     from livecam.types import Frame
@@ -37,11 +38,13 @@ class QuitError(Exception):
 
 
 def prepare_process(config: Config) -> None:
-    """Folders and threads of this process; before numba is imported."""
+    """Folders and threads of this process; before kernels are imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is main's to handle: it ends this worker in order
     os.environ.setdefault("NUMBA_CACHE_DIR", str(config.run.cache_dir / "numba"))
     import cv2
+    import numba
 
+    numba.config.reload_config()  # numba may have been loaded before the folder was known
     cv2.setNumThreads(1)
 
 
@@ -68,6 +71,7 @@ class Worker:
         self._next_status = 0.0
         self._lost: str | None = None
         self._size = (0, 0)
+        self._wardrobe: Wardrobe | None = None
 
     def run(self) -> None:
         """Opens the camera, loads the networks meanwhile, then finishes frames."""
@@ -77,16 +81,20 @@ class Worker:
         newest = build.open_capture(self._config, self._link)
         try:
             made = build.pipeline(self._config, self._link)
+            self._wardrobe = build.wardrobe(made)
             self._link.say("ready", made.notices)
             while True:
                 self._step(newest, made)
         finally:
+            if self._wardrobe is not None:
+                self._wardrobe.close()
             newest.stop()
 
     def _step(self, newest: Newest, pipeline: Pipeline) -> None:
         for command in self._link.commands():
             self._obey(command, newest, pipeline)
         frame = self._take(newest)
+        self._dress()
         if frame is None:
             self._link.alive()
         else:
@@ -150,22 +158,22 @@ class Worker:
             raise QuitError
         if name == "taken":
             self._untaken = 0
-        elif name == "persona":
-            self._wear(str(values[0]), pipeline)
+        elif name == "persona" and self._wardrobe is not None:
+            self._wardrobe.ask(str(values[0]))
         elif name in ("pause", "resume") and newest is not None:
             self._paused = name == "pause"
             newest.pause() if self._paused else newest.resume()
 
-    def _wear(self, which: str, pipeline: Pipeline) -> None:
-        from livecam import persona
-
-        try:
-            chosen = persona.load(which)
-            pipeline.wear(chosen)
-        except LivecamError as error:
-            self._link.say("note", str(error))
+    def _dress(self) -> None:
+        """The persona that was asked for goes on as soon as it is ready, between two frames; the one before is drawn until then."""
+        ready = None if self._wardrobe is None else self._wardrobe.take()
+        if ready is None:
+            return
+        if ready.put_on is None:
+            self._link.say("note", ready.error)
         else:
-            self._link.say("persona", chosen.id)
+            ready.put_on()
+            self._link.say("persona", ready.id)
 
     def _report(self, newest: Newest, pipeline: Pipeline) -> None:
         lost = newest.lost

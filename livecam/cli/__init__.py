@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import livecam
+from livecam.cli import _early
 from livecam.errors import LivecamError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def make_app() -> App:
 def main(words: list[str] | None = None) -> None:
     """Entry point: runs a verb; a LivecamError becomes one clear line and its exit code."""
     try:
+        _early.begin(words)
         make_app()(words)
     except LivecamError as error:
         sys.stderr.write(f"livecam: {error}\n")

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from livecam import app as application
-from livecam.cli import models
+from livecam.cli import _early, models
 from livecam.cli._keys import Keys
 from livecam.cli._view import show_live
 from livecam.config import CaptureConfig, Config, DetectConfig, GuardConfig, OutputConfig, RunConfig, SwapConfig, TrackConfig
@@ -63,7 +63,7 @@ def run(
     console = Console(stderr=True)
     granted = _ask_reveal(console) if reveal else None
     models.fetch_for(config, console)
-    with application.Live(config, progress=console.print, reveal=granted) as live, Keys(live.press):
+    with application.Live(config, progress=console.print, reveal=granted, begun=_early.take()) as live, Keys(live.press):
         console.print(live.banner())
         if not json_lines and sys.stdin.isatty():
             console.print(f"keys: {KEYS}", style="dim")

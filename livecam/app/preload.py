@@ -1,0 +1,26 @@
+"""What a worker surely needs, loaded before its settings are known (see livecam/guard/start.py): about a second of CPU time at every start.
+
+Nothing of livecam that holds compiled kernels: where those are kept is one of the settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+TARGET = "livecam.app.preload:preload"
+
+
+def preload() -> None:
+    """Imports the heavy libraries, and makes numba and OpenVINO ready. Raises ImportError."""
+    import cv2
+    import numba  # noqa: F401
+    import openvino
+
+    cv2.setNumThreads(1)
+    with contextlib.suppress(ImportError, AttributeError):  # inside numba: only a head start, the first kernel does it otherwise
+        from numba.core.registry import cpu_target
+
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
+    with contextlib.suppress(RuntimeError):  # told when a network is opened
+        openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads the plug-in
