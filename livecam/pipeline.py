@@ -93,6 +93,7 @@ class Pipeline:
 
     def __init__(self, detector: Detector, tracker: Tracker, swapper: Swapper, config: Config, telemetry: Telemetry) -> None:
         self.swapper = swapper
+        self.worn = ""
         self.telemetry = telemetry
         self.choice = Choice.parse(config.swap.faces, config.swap.leave_open)
         self.policy = Policy(config.detect)
@@ -106,6 +107,7 @@ class Pipeline:
     def wear(self, persona: Persona) -> None:
         """Makes `persona` the identity from the next frame on."""
         self.swapper.wear(persona)
+        self.worn = persona.id
 
     def reset(self) -> None:
         """The source changed: forget what was followed and what was searched."""

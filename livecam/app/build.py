@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from livecam import capture, detect, image, persona, swap, track
+from livecam import capture, detect, image, persona, registry, swap, track
+from livecam.app.meanwhile import Meanwhile
+from livecam.app.wardrobe import PutOn, Wardrobe
 from livecam.capture import Newest
 from livecam.config import Config
 from livecam.errors import PersonaError
@@ -44,14 +46,16 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     store = Store(config.run.cache_dir)
     threads = config.run.threads
     link.say("progress", "compiling image kernels")
+    for room, name in (("detect", config.detect.detector), ("track", config.track.tracker)):
+        registry.load_module(room, name)  # here: two threads that import at once can find half a module
+    finders = Meanwhile(lambda: _finders(config, store))
     image.warm_up()
-    detector = detect.load(config.detect.detector, config.detect, store, threads)
-    tracker = track.load(config.track.tracker, config.track, store, threads)
     chosen = swap.choose(config.swap, store, threads)
     if chosen.note:
         link.say("note", chosen.note)
     swap.warm_up(chosen.name)
     swapper = chosen.swapper
+    detector, tracker = finders.result()
     made = Pipeline(detector, tracker, swapper, config, Telemetry())
     worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
     made.wear(worn)
@@ -61,6 +65,23 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
         link.say("progress", f"compiled and loaded in {took:.1f} s; the next start is faster")
     made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": f"{chosen.name}: {swapper.licence}"}
     return made
+
+
+def _finders(config: Config, store: Store) -> tuple[detect.Detector, track.Tracker]:
+    return (
+        detect.load(config.detect.detector, config.detect, store, config.run.threads),
+        track.load(config.track.tracker, config.track, store, config.run.threads),
+    )
+
+
+def wardrobe(pipeline: Pipeline) -> Wardrobe:
+    """Makes further personas ready for `pipeline`'s generator while it draws."""
+
+    def make(which: str) -> tuple[str, PutOn]:
+        chosen = persona.load(which)
+        return chosen.id, pipeline.swapper.prepare(chosen)
+
+    return Wardrobe(make, persona.names(), pipeline.worn)
 
 
 def first_persona() -> str:

@@ -77,10 +77,12 @@ class Worker:
         """Opens the camera, loads the networks meanwhile, then finishes frames."""
         self._link.busy(LOADING_S, "loading")
         from livecam.app import build
+        from livecam.app.meanwhile import Meanwhile
 
+        loading = Meanwhile(lambda: build.pipeline(self._config, self._link))
         newest = build.open_capture(self._config, self._link)
         try:
-            made = build.pipeline(self._config, self._link)
+            made = loading.result()
             self._wardrobe = build.wardrobe(made)
             self._link.say("ready", made.notices)
             while True:

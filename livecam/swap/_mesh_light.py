@@ -10,6 +10,7 @@ mean-value seamless cloning, Farbman et al. 2009, on the mesh instead of the pic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +95,19 @@ class Ring:
 
 def make_ring(rest: F32, adjacent: NDArray[np.bool_]) -> Ring:
     """The ring of a persona's neutral mesh ((468, 3))."""
-    points = rest.shape[0]
+    index, spread = _ring_spread(adjacent.tobytes(), rest.shape[0])
+    width = float(np.ptp(rest[:, 0]))
+    gap = np.linalg.norm(rest[index, None, :2] - rest[None, index, :2], axis=2) / width
+    return Ring(index, np.exp(-0.5 * (gap / 0.12) ** 2), spread)
+
+
+@lru_cache(maxsize=1)
+def _ring_spread(links: bytes, points: int) -> tuple[NDArray[np.intp], F64]:
+    """`Ring.index` and `Ring.spread`: the same for all personas, and half of the time that making one ready took. links: (points, points) bool."""
+    adjacent = np.frombuffer(links, np.bool_).reshape(points, points)
     outline = np.zeros(points, np.bool_)
     outline[list(topology.OVAL)] = True
     index = np.flatnonzero(adjacent[outline].any(axis=0) & ~outline)
-    width = float(np.ptp(rest[:, 0]))
-    gap = np.linalg.norm(rest[index, None, :2] - rest[None, index, :2], axis=2) / width
     linked = adjacent.astype(np.float64)
     degree = linked.sum(axis=1)
     inner = np.diag(degree * 1.04 + 0.02) - linked
@@ -107,7 +115,7 @@ def make_ring(rest: F32, adjacent: NDArray[np.bool_]) -> Ring:
     inner[index, index] = 1.0
     source = np.zeros((points, len(index)))
     source[index, np.arange(len(index))] = 1.0
-    return Ring(index, np.exp(-0.5 * (gap / 0.12) ** 2), np.linalg.solve(inner, source).astype(np.float64))
+    return index, np.linalg.solve(inner, source).astype(np.float64)
 
 
 def skin_weights(rest: F32, adjacent: NDArray[np.bool_]) -> F32:

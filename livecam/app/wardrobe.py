@@ -1,0 +1,129 @@
+"""Personas made ready in a thread of their own, so that a switch costs no frame: the worn one goes on being drawn until the next is ready.
+
+The compute thread asks for a persona, and before each frame takes what is ready and puts it on. Neighbours in the list of personas (what the keys for
+next and previous reach) are made ready ahead when nothing else is wanted, so that these keys switch with the next frame.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from livecam.errors import LivecamError
+
+KEPT = 4
+"""Personas kept ready: the worn one, its neighbours, and one more. Each takes about 15 MB."""
+IDLE_S = 2.0
+"""Neighbours are made ready when nothing was asked for so long."""
+NICE = 5
+"""The thread's priority on Linux: frames come first."""
+
+PutOn = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An asked-for persona. put_on: makes it the worn one, None when it could not be made ready; error: why."""
+
+    which: str
+    id: str = ""
+    put_on: PutOn | None = None
+    error: str = ""
+
+
+class Wardrobe:
+    """See the module. make: (id or path) -> (persona's id, what puts it on), slow, raises LivecamError; called in the wardrobe's thread alone.
+    row: ids in the order in which keys go through them. `ask` and `take` are called by one thread; `close` ends the thread."""
+
+    def __init__(self, make: Callable[[str], tuple[str, PutOn]], row: tuple[str, ...], worn: str = "", idle_s: float = IDLE_S) -> None:
+        self._make, self._row, self._idle_s = make, row, idle_s
+        self._news = threading.Condition()
+        self._made: OrderedDict[str, tuple[str, PutOn]] = OrderedDict()
+        self._wish: str | None = None
+        self._done: Ready | None = None
+        self._near = worn
+        self._refused: set[str] = set()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="wardrobe", daemon=True)
+        self._thread.start()
+
+    def ask(self, which: str) -> None:
+        """The persona (id or path) to make ready; a wish before it that is not ready yet is forgotten."""
+        with self._news:
+            self._done, self._wish = None, which
+            if which in self._made:
+                self._finish(which)
+            self._news.notify_all()
+
+    def take(self) -> Ready | None:
+        """The newest asked-for persona, once, when it is ready or has failed; None otherwise. Never waits for its making."""
+        with self._news:
+            done, self._done = self._done, None
+            return done
+
+    def close(self) -> None:
+        """Ends the thread; one that is making a persona is not waited for."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+
+    def _finish(self, which: str) -> None:
+        """Called with the lock held."""
+        self._made.move_to_end(which)
+        self._done, self._wish, self._near = Ready(which, *self._made[which]), None, which
+
+    def _work(self) -> None:
+        if sys.platform == "linux":
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        while True:
+            with self._news:
+                which = self._next()
+                if self._closed:
+                    return
+            if which is not None:
+                self._fetch(which)
+
+    def _next(self) -> str | None:
+        """What to make ready now: a wish at once, a neighbour when nothing came for a while. Called with the lock held; may wait."""
+        if self._wish is None and not self._closed:
+            news = self._news.wait(self._idle_s if self._missing_neighbour() else None)
+            if not news:
+                return self._missing_neighbour()
+        return self._wish
+
+    def _neighbours(self) -> tuple[str, ...]:
+        if self._near not in self._row:
+            return ()
+        at = self._row.index(self._near)
+        return (self._row[(at + 1) % len(self._row)], self._row[at - 1])
+
+    def _missing_neighbour(self) -> str | None:
+        return next((which for which in self._neighbours() if which not in self._made and which not in self._refused), None)
+
+    def _fetch(self, which: str) -> None:
+        try:
+            made = self._make(which)
+        except LivecamError as error:
+            self._fail(which, str(error))
+        except Exception as error:  # noqa: BLE001 - the thread must live on, and the wish be answered
+            self._fail(which, f"persona {which!r} could not be made ready: {type(error).__name__}: {error}")
+        else:
+            with self._news:
+                self._made[which] = made
+                if self._wish == which:
+                    self._finish(which)
+                while len(self._made) > KEPT:
+                    wanted = {which, self._near, *self._neighbours()}
+                    del self._made[next(old for old in self._made if old not in wanted)]
+
+    def _fail(self, which: str, error: str) -> None:
+        with self._news:
+            self._refused.add(which)
+            if self._wish == which:
+                self._done, self._wish = Ready(which, error=error), None
