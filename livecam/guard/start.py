@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from livecam.errors import GuardError, LivecamError
 
@@ -102,8 +102,8 @@ def resolve(target: str) -> Callable[..., None]:
         raise GuardError(f"worker: expected a function at {target!r}, found none ({error})") from error
 
 
-def enter(connection: Connection[Any, Any], preload: str) -> None:
-    """First function of the worker process: main alone reacts to Ctrl-C; the worker ends when main does."""
+def enter(connection: Connection[Any, Any], preload: str) -> NoReturn:
+    """The worker process: main alone reacts to Ctrl-C; the worker ends when main does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     if preload:
@@ -112,8 +112,8 @@ def enter(connection: Connection[Any, Any], preload: str) -> None:
     try:
         job = connection.recv()
     except (EOFError, OSError):
-        return  # main has ended, or never had work
-    _work(connection, job)
+        os._exit(0)  # main has ended, or never had work
+    os._exit(_work(connection, job))  # at once: libraries' threads may still be at work, and nothing is left to tidy up
 
 
 def _end_with_parent() -> None:
@@ -123,7 +123,8 @@ def _end_with_parent() -> None:
         os._exit(0)
 
 
-def _work(connection: Connection[Any, Any], job: Job) -> None:
+def _work(connection: Connection[Any, Any], job: Job) -> int:
+    """Does the job; returns the process's exit code."""
     from livecam.guard.link import MainGoneError, WorkerLink, encode
 
     link: WorkerLink | None = None
@@ -132,11 +133,12 @@ def _work(connection: Connection[Any, Any], job: Job) -> None:
         resolve(job.target)(link, *job.args)
     except MainGoneError:
         pass
-    except Exception as error:  # the process's last barrier: this text is all that main will know
+    except Exception as error:  # noqa: BLE001 - the process's last barrier: this text is all that main will know
         text = str(error) if isinstance(error, LivecamError) else "".join(traceback.format_exception_only(error)).strip()
         with contextlib.suppress(OSError):
             connection.send_bytes(encode(["died", text]))
-        raise SystemExit(1) from error
+        return 1
     finally:
         if link is not None:
             link.close()
+    return 0
