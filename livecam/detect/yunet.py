@@ -41,7 +41,7 @@ class YuNet:
         self._threads = threads
         self._model = store.path("yunet")
         self._cache = store.compiled_dir
-        self._networks: dict[tuple[int, int], Runtime] = {}
+        self._networks: dict[tuple[int, int], tuple[Runtime, F32]] = {}
         usual = _boxes.Fit.of(*USUAL_FRAME_PX, config.search_px)
         self._network(usual)
 
@@ -51,8 +51,10 @@ class YuNet:
             raise StageError(f"detect expects a picture (H, W, 3) uint8, found {image.shape} {image.dtype}")
         height, width = image.shape[:2]
         fit = _boxes.Fit.of(height, width, self._config.search_px)
-        blob = cv2.dnn.blobFromImage(fit.picture(image))
-        heads = self._network(fit).run({"input": blob})
+        network, planes = self._network(fit)
+        for plane, channel in zip(planes[0], cv2.split(fit.picture(image)), strict=True):
+            plane[:] = channel
+        heads = network.run({"input": planes})
         boxes, points, scores = decode(heads, fit.width_px, self._config.guard_score)
         boxes, points = fit.to_frame(boxes), fit.to_frame(points)
         seen = _boxes.visible_share(boxes, height, width) >= _boxes.MIN_VISIBLE
@@ -60,13 +62,14 @@ class YuNet:
         kept = _boxes.suppress(boxes, scores, NMS_IOU).tolist()
         return tuple(Detection(boxes[i], float(scores[i]), points[i].reshape(5, 2)) for i in kept)
 
-    def _network(self, fit: _boxes.Fit) -> Runtime:
+    def _network(self, fit: _boxes.Fit) -> tuple[Runtime, F32]:
+        """The network for pictures of this size, and its input (1, 3, H, W), to be filled anew for each picture."""
         size = (fit.height_px, fit.width_px)
         if size not in self._networks:
             options = {"shapes": {"input": (1, 3, *size)}}
             network = runtimes.load("openvino", self._model, self._threads, self._cache, options)
             _check(network)
-            self._networks[size] = network
+            self._networks[size] = network, np.zeros((1, 3, *size), np.float32)
         return self._networks[size]
 
 
