@@ -196,10 +196,10 @@ def _played(kind: str, random: np.random.Generator, since: int, wearer: Pose, si
         side = 1.0 if random.random() < 0.5 else -1.0
         gone = np.clip(min(since, LONG - since) / random.integers(8, 22), 0.0, 1.0)
         return [(WEARER, replace(wearer, x_px=wearer.x_px + side * gone * 0.95 * width))]
-    if kind == "fast turn":
+    if kind == "fast turn":  # a flat picture squeezed to 0.7, the cosine of 45 degrees: squeezed more it is no head that a tracker knows
         turn = float(np.sin(since * random.uniform(0.2, 0.5)))
         moved = replace(wearer, x_px=wearer.x_px + turn * random.uniform(0.02, 0.12) * width)
-        return [(WEARER, replace(moved, roll_deg=turn * random.uniform(10.0, 60.0), squeeze=1.0 - random.uniform(0.1, 0.45) * abs(turn)))]
+        return [(WEARER, replace(moved, roll_deg=turn * random.uniform(10.0, 60.0), squeeze=1.0 - random.uniform(0.1, 0.3) * abs(turn)))]
     size = height * random.uniform(0.28, 0.5)
     home = (width * random.uniform(0.72, 0.86), height * random.uniform(0.35, 0.6))
     if kind == "second person":

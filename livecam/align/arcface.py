@@ -21,6 +21,10 @@ from livecam.types import F32, F64, Alignment, CropSpec
 
 TEMPLATE_SIZE_PX = 112
 TEMPLATES = {"arcface_112_v2": ARCFACE_112_V2}
+MOST_REACH = 1.6
+"""A crop drawn back further would hold a face too small to draw."""
+REACH_MARGIN = 0.02
+"""Share of the crop's side that stays free on each side: the mask fades there."""
 
 
 @lru_cache(maxsize=32)
@@ -49,3 +53,17 @@ def align(five_px: F32 | F64, spec: CropSpec) -> Alignment:
     if matrix[0, 0] ** 2 + matrix[1, 0] ** 2 <= 0.0:
         raise StageError("align: the five points have no extent along the template; the face is to be lost, not drawn")
     return Alignment(matrix, spec.size_px)
+
+
+def reach(alignment: Alignment, points_px: F32 | F64, most: float = MOST_REACH) -> Alignment:
+    """`alignment`, drawn back from the face so far that `points_px` ((N, 2), frame pixels) fall inside the crop, by a factor of `most` at the most.
+
+    Five points say how large a face is across; one turned aside or pulled long has a chin and a forehead beyond the template's square.
+    """
+    matrix, middle = alignment.matrix, (alignment.size_px - 1) / 2.0
+    away = float(np.abs(points_px @ matrix[:, :2].T + (matrix[:, 2] - middle)).max())
+    room = middle - REACH_MARGIN * alignment.size_px
+    if not away > room:
+        return alignment
+    share = max(room / away, 1.0 / most)
+    return Alignment(np.column_stack((matrix[:, :2] * share, (matrix[:, 2] - middle) * share + middle)), alignment.size_px)

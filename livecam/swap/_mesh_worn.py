@@ -22,6 +22,10 @@ LEVELS = (1.0, 1.414, 2.0, 2.83, 4.0, 5.66)
 """How much smaller each kept texture is; the one nearest to a texel per crop pixel is drawn."""
 FADE_SHARE = 0.085
 """Width of the mask's fade inside the outline, as share of the face's width: a tenth at most, or eyes and brows of the wearer would be in it."""
+FADE_AT_CHIN = 0.4
+"""Share of that width at the chin, which the tracker puts too high on turned and laughing faces: with the whole fade the wearer's chin shows there."""
+LOWER_LIP, CHIN = 17, 152
+"""Points of the mesh."""
 IRIS_CONTRAST = 40.0
 """Grey levels by which an iris differs from the white."""
 BALL_PER_IRIS = 2.05
@@ -199,7 +203,7 @@ def _textures(picture: U8, shut: U8, mesh: F32) -> tuple[Texture, ...]:
     outline = np.zeros(picture.shape[:2], np.uint8)
     cv2.fillPoly(outline, [np.rint(mesh[list(topology.OVAL), :2]).astype(np.int32)], (255,))
     inside = cv2.distanceTransform(outline, cv2.DIST_L2, 5) / (FADE_SHARE * float(np.ptp(mesh[:MESH_POINTS, 0])))
-    step = np.clip(inside, 0.0, 1.0)
+    step = np.clip(inside / _fade_rows(mesh, picture.shape[0])[:, None], 0.0, 1.0)
     alpha = np.rint(255 * step * step * (3 - 2 * step)).astype(np.uint8)
     opened, closed = np.dstack([picture, alpha]), np.dstack([shut, alpha])
     out: list[Texture] = []
@@ -211,6 +215,13 @@ def _textures(picture: U8, shut: U8, mesh: F32) -> tuple[Texture, ...]:
             a, b = (cast(U8, cv2.resize(p, size, interpolation=cv2.INTER_AREA)) for p in (opened, closed))
         out.append(Texture(picture.shape[1] / a.shape[1], to_lanes(a), to_lanes(b)))
     return tuple(out)
+
+
+def _fade_rows(mesh: F32, height: int) -> F32:
+    """(height,) width of the fade at each row of the portrait, as share of FADE_SHARE: less from mouth to chin."""
+    lips, chin = float(mesh[LOWER_LIP, 1]), float(mesh[CHIN, 1])
+    down = np.clip((np.arange(height) - lips) / max(chin - lips, 1.0), 0.0, 1.0)
+    return (1.0 - (1.0 - FADE_AT_CHIN) * down).astype(np.float32)
 
 
 def _bare(picture: U8, mesh: F32) -> U8:
