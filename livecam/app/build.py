@@ -55,10 +55,11 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
         link.say("note", chosen.note)
     swap.warm_up(chosen.name)
     swapper = chosen.swapper
+    worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
+    swapper.wear(worn)
     detector, tracker = finders.result()
     made = Pipeline(detector, tracker, swapper, config, Telemetry())
-    worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
-    made.wear(worn)
+    made.worn = worn.id
     link.say("persona", worn.id)
     took = time.monotonic() - begin
     if took > SLOW_S:
