@@ -11,6 +11,22 @@ def main(argv: list[str]) -> int:
         from engines.synth.cli import main as synth
 
         return synth(argv[1:])
+    if argv[:1] == ["evaluate"]:
+        from engines.evaluate.cli import main as evaluate
+
+        return evaluate(argv[1:])
+    if argv[:1] == ["train"]:
+        if argv[1:2] == ["parser"]:
+            from engines.train.parser import main as train_parser
+
+            return train_parser(argv[2:])
+        from engines.train.cli import main as train
+
+        return train(argv[1:])
+    if argv[:1] == ["export"]:
+        from engines.export.cli import main as export
+
+        return export(argv[1:])
     print("usage: python -m engines synth {personas,demo,sheet} [--help]", file=sys.stderr)
     return 0 if argv[:1] in (["-h"], ["--help"]) else 2
 

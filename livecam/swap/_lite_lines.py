@@ -26,7 +26,6 @@ EYES = (
     np.array([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]),
     np.array([263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466]),
 )
-IRISES = (RIGHT_IRIS, LEFT_IRIS)
 OUTER_LIPS = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185])
 INNER_LIPS = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191])
 
@@ -39,20 +38,22 @@ LINE, OPENING, IRIS = 255, 80, 170
 
 
 def draw(landmarks: F32, size: int) -> U8:
-    """The lines as (size, size, 3) uint8. Channel 0: oval, brows, nose; 1: eyes, filled, and irises; 2: outer and inner lips, the inner filled.
+    """The lines as (size, size, 3) uint8. Channel 0: oval, brows, nose; 1: eyes, filled, and what of the irises is between the lids; 2: outer and inner lips, the inner filled.
 
     landmarks: (478, 2 or more) float, crop pixels at that size; without irises (468) channel 1 has the eyes alone.
     """
     points = np.nan_to_num(landmarks[:, :2], nan=-size, posinf=size * REACH_PX, neginf=-size * REACH_PX)
     fixed = np.rint(np.clip(points, -size * REACH_PX, size * REACH_PX) * (1 << SHIFT)).astype(np.int32)
-    face, eyes, lips = (np.zeros((size, size), np.uint8) for _ in range(3))
+    face, eyes, irises, lips = (np.zeros((size, size), np.uint8) for _ in range(4))
     _lines(face, [fixed[OVAL], fixed[BROWS[0]], fixed[BROWS[1]]], closed=True)
     _lines(face, [fixed[NOSE[0]], fixed[NOSE[1]]], closed=False)
     contours = [fixed[EYES[0]], fixed[EYES[1]]]
     for contour in contours:
         cv2.fillPoly(eyes, [contour], OPENING, cv2.LINE_AA, SHIFT)
-    for iris in IRISES if len(fixed) >= RIGHT_IRIS.stop else ():
-        _disc(eyes, points[iris])
+    if len(points) >= LEFT_IRIS.stop:
+        _disc(irises, points[RIGHT_IRIS])
+        _disc(irises, points[LEFT_IRIS])
+        eyes = cv2.max(eyes, cv2.bitwise_and(irises, irises, mask=eyes))
     _lines(eyes, contours, closed=True)
     cv2.fillPoly(lips, [fixed[INNER_LIPS]], OPENING, cv2.LINE_AA, SHIFT)
     _lines(lips, [fixed[INNER_LIPS], fixed[OUTER_LIPS]], closed=True)

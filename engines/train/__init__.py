@@ -1,0 +1,1 @@
+"""Training: `python -m engines train {lite,simswap,identity} --data DIR --out DIR`."""

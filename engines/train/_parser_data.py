@@ -1,0 +1,226 @@
+"""Batches for the parser: pairs shards, more things before the face, other places, cameras and lights.
+
+Shards hold (N, 256, 256, ...) arrays by the keys wearer (BGR), classes, occluder (alpha) and true_five or landmarks; what else they hold is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.synth import camera, occluders
+from livecam.align.arcface import template_px
+from livecam.types import CropSpec
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+KEPT_PX = 160
+"""Side at which samples are kept: somewhat more than the network's, so that a closer crop is not blurred."""
+OCCLUDER_CLASS = 7
+OPAQUE = 128
+"""Occluder alpha from which a pixel's class is the occluder's."""
+TONES_SRGB = ((232, 196, 176), (218, 172, 148), (200, 148, 120), (170, 118, 90), (132, 88, 66), (98, 64, 50), (70, 46, 38))
+CHEEKS = (205, 425)
+CANDIDATES = 6
+"""Occluders of the pool among which the nearest in skin tone is taken."""
+
+
+class DataError(RuntimeError):
+    """Training data is missing, incomplete or malformed; the message tells the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """wearer (N, K, K, 3) uint8 BGR; classes, occluder (N, K, K) uint8; five (N, 5, 2) float32 in pixels of K; skin (N, 3) float32 BGR."""
+
+    wearer: U8
+    classes: U8
+    occluder: U8
+    five: F32
+    skin: F32
+
+    def __len__(self) -> int:
+        return len(self.wearer)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Occluders before a standard face: layers (M, K, K, 5) uint8 colour BGR, alpha, shadow; skin (M, 3) BGR; five (5, 2)."""
+
+    layers: U8
+    skin: F32
+    five: F32
+
+
+def _five_of(data: np.lib.npyio.NpzFile) -> F32:
+    if "true_five" in data:
+        return np.asarray(data["true_five"], np.float32)
+    mesh = np.asarray(data["landmarks"], np.float32)
+    return np.stack([mesh[:, list(pair), :2].mean(1) for pair in occluders.MESH_FIVE], 1)
+
+
+def _shrunk(picture: U8, side: int, labels: bool = False) -> U8:
+    if picture.shape[0] == side:
+        return picture
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA), np.uint8)
+
+
+def _skin_of(picture: U8, classes: U8) -> F32:
+    skin = picture[classes == 1]
+    return np.median(skin, 0).astype(np.float32) if len(skin) > 20 else np.array([120, 140, 180], np.float32)
+
+
+def read_shards(paths: Sequence[Path], most: int = 0) -> Samples:
+    """All samples of these shards (`most` at the most, 0 is all). Raises DataError."""
+    parts: dict[str, list[NDArray[np.generic]]] = {k: [] for k in ("wearer", "classes", "occluder", "five", "skin")}
+    count = 0
+    for path in paths:
+        try:
+            with np.load(path) as data:
+                pictures, classes, cover, five = data["wearer"], data["classes"], data["occluder"], _five_of(data)
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"expected a pairs shard with wearer, classes, occluder and true_five in {path}, found: {error}; make it anew") from error
+        scale = KEPT_PX / pictures.shape[1]
+        for k in range(len(pictures)):
+            small, kinds = _shrunk(pictures[k], KEPT_PX), _shrunk(classes[k], KEPT_PX, True)
+            for name, value in (("wearer", small), ("classes", kinds), ("occluder", _shrunk(cover[k], KEPT_PX)),
+                                ("five", (five[k] + 0.5) * scale - 0.5), ("skin", _skin_of(small, kinds))):
+                parts[name].append(value)
+            count += 1
+            if most and count >= most:
+                break
+        if most and count >= most:
+            break
+    if not count:
+        raise DataError("expected at least one sample, found no shards; make a set with: python -m engines synth pairs")
+    stacked = {k: np.stack(v) for k, v in parts.items()}
+    return Samples(stacked["wearer"].astype(np.uint8), stacked["classes"].astype(np.uint8), stacked["occluder"].astype(np.uint8),
+                   stacked["five"].astype(np.float32), stacked["skin"].astype(np.float32))
+
+
+def standard_five() -> F32:
+    """Five points of a face that looks ahead, in pixels of a kept sample: ArcFace's template as livecam's crop takes it."""
+    return template_px(CropSpec(KEPT_PX, "arcface_112_v2", 0.78, (0.0, -0.06))).astype(np.float32)
+
+
+def make_pool(count: int, seed: int, five: F32, kinds: Sequence[str] = ()) -> Pool:
+    """`count` occluders before a standard face, of all skin tones; kinds: only these, in turn."""
+    layers = np.zeros((count, KEPT_PX, KEPT_PX, 5), np.uint8)
+    skin = np.zeros((count, 3), np.float32)
+    for k in range(count):
+        rng = np.random.default_rng([seed, 11, k])
+        tone = np.clip(np.array(TONES_SRGB[k % len(TONES_SRGB)]) * np.exp(rng.normal(0, 0.06)) * np.exp(rng.normal(0, 0.03, 3)), 10, 250)
+        for _ in range(5):
+            made = occluders.place(rng, five, KEPT_PX, tuple(tone.tolist()), kinds[k % len(kinds)] if kinds else None)
+            if np.count_nonzero(made.alpha) > 0.01 * made.alpha.size:
+                break
+        layers[k, ..., :3], layers[k, ..., 3], layers[k, ..., 4] = made.image, made.alpha, made.shadow
+        skin[k] = tone[::-1]
+    return Pool(layers, skin, five)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How much batches are changed. extra: share of samples that get one more occluder; degree: of place, light and camera, 0..1."""
+
+    extra: float = 0.6
+    degree: float = 1.0
+
+
+def make_batch(samples: Samples, pool: Pool, rng: np.random.Generator, count: int, size: int, change: Change
+               ) -> tuple[F32, NDArray[np.int64], F32]:
+    """x (N, 3, size, size) RGB 0..1; classes (N, size / 2, size / 2); occluder (N, 1, size, size) 0..1."""
+    x = np.zeros((count, 3, size, size), np.float32)
+    classes = np.zeros((count, size // 2, size // 2), np.int64)
+    cover = np.zeros((count, 1, size, size), np.float32)
+    for k, index in enumerate(rng.integers(0, len(samples), count)):
+        picture, kinds, alpha = one_sample(samples, int(index), pool, rng, size, change)
+        x[k] = picture[..., ::-1].transpose(2, 0, 1) / np.float32(255)
+        classes[k], cover[k, 0] = kinds[::2, ::2], alpha / np.float32(255)
+    return x, classes, cover
+
+
+def one_sample(samples: Samples, index: int, pool: Pool, rng: np.random.Generator, size: int, change: Change) -> tuple[U8, U8, U8]:
+    """picture (size, size, 3) BGR, classes, occluder (size, size), all uint8."""
+    move = _move(rng, size, change.degree)
+    flip = bool(rng.random() < 0.5)
+    picture, kinds, alpha = (_moved(v[index], move, size, labels) for v, labels in
+                             ((samples.wearer, False), (samples.classes, True), (samples.occluder, False)))
+    if flip:
+        picture, kinds, alpha = (np.ascontiguousarray(v[:, ::-1]) for v in (picture, kinds, alpha))
+    if rng.random() < change.extra:
+        five = samples.five[index] @ move[:, :2].T + move[:, 2]
+        if flip:
+            five = np.array([size - 1, 0]) + five[[1, 0, 2, 4, 3]] * np.array([-1, 1])
+        picture, alpha, kinds = put_extra(picture, alpha, kinds, five.astype(np.float32), samples.skin[index], pool, rng)
+    return _photo(picture, rng, change.degree), kinds, alpha
+
+
+def _move(rng: np.random.Generator, size: int, degree: float) -> F32:
+    """Kept sample -> network's input, (2, 3)."""
+    scale = size / KEPT_PX * float(np.exp(rng.normal(-0.05, 0.12) * degree))
+    a = np.deg2rad(rng.normal(0, 7 * degree))
+    turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) * scale
+    shift = (size - 1) / 2 - turn @ np.full(2, (KEPT_PX - 1) / 2) + rng.normal(0, 0.04 * size * degree, 2)
+    return np.concatenate([turn, shift[:, None]], 1).astype(np.float32)
+
+
+def _moved(picture: U8, move: F32, size: int, labels: bool) -> U8:
+    flags = cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR
+    return np.asarray(cv2.warpAffine(picture, move, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def put_extra(picture: U8, alpha: U8, kinds: U8, five: F32, skin: F32, pool: Pool, rng: np.random.Generator) -> tuple[U8, U8, U8]:
+    """One occluder of the pool before a sample's face: new picture, alpha and classes."""
+    chosen = rng.integers(0, len(pool.layers), CANDIDATES)
+    index = int(chosen[np.argmin(np.abs(np.log((pool.skin[chosen] + 8) / (skin + 8))).sum(1))])
+    source = pool.five.copy()
+    layers = pool.layers[index]
+    if rng.random() < 0.5:
+        layers = np.ascontiguousarray(layers[:, ::-1])
+        source = np.array([KEPT_PX - 1, 0], np.float32) + source[[1, 0, 2, 4, 3]] * np.array([-1, 1], np.float32)
+    move = fit_similarity(source, five)
+    turn = cv2.getRotationMatrix2D((float(five[2, 0]), float(five[2, 1])), float(rng.normal(0, 10)), float(np.exp(rng.normal(0, 0.15))))
+    move = turn[:, :2] @ np.concatenate([move[:, :2], move[:, 2:]], 1) + np.concatenate([np.zeros((2, 2)), turn[:, 2:]], 1)
+    move[:, 2] += rng.normal(0, 6, 2)
+    size = picture.shape[0]
+    moved = cv2.warpAffine(layers[..., :4], move, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    shade = cv2.warpAffine(layers[..., 4], move, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    # The hand's tone is brought to the person's, most of the way.
+    gain = np.exp(np.log((skin + 8) / (pool.skin[index] + 8)) * rng.uniform(0.6, 1.1))
+    colour = np.clip(moved[..., :3] * gain, 0, 255).astype(np.uint8)
+    thing = occluders.Occluder(colour, np.ascontiguousarray(moved[..., 3]), "", np.asarray(shade, np.uint8))
+    total = 255 - (255 - alpha.astype(np.uint16)) * (255 - thing.alpha) // 255
+    kinds = np.where(thing.alpha >= OPAQUE, np.uint8(OCCLUDER_CLASS), kinds)
+    return occluders.over(picture, thing), total.astype(np.uint8), kinds
+
+
+def fit_similarity(source: F32, target: F32) -> NDArray[np.float64]:
+    """Least-squares rotation, scale and shift (2, 3) of points (N, 2) onto points (N, 2)."""
+    s, t = source - source.mean(0), target - target.mean(0)
+    norm = float((s ** 2).sum())
+    a, b = float((s * t).sum()) / norm, float((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / norm
+    turn = np.array([[a, -b], [b, a]])
+    return np.concatenate([turn, (target.mean(0) - turn @ source.mean(0))[:, None]], 1)
+
+
+def _photo(picture: U8, rng: np.random.Generator, degree: float) -> U8:
+    if rng.random() < 0.35 * degree:
+        return camera.apply(picture, camera.sample(rng), int(rng.integers(1 << 31)))
+    gain = np.exp(rng.normal(0, 0.22 * degree) + rng.normal(0, 0.08 * degree, 3))
+    gamma, lift = np.exp(rng.normal(0, 0.22 * degree)), rng.uniform(0, 14 * degree)
+    ramp = np.arange(256, dtype=np.float64)[:, None] / 255
+    table = np.clip(255 * (ramp * gain) ** gamma * (1 - lift / 255) + lift, 0, 255).astype(np.uint8)
+    out = np.asarray(cv2.LUT(picture, np.ascontiguousarray(table[None])), np.uint8)
+    if rng.random() < 0.08 * degree:
+        out = np.repeat(cv2.cvtColor(out, cv2.COLOR_BGR2GRAY)[..., None], 3, 2)
+    if rng.random() < 0.4 * degree:
+        noise = rng.normal(0, rng.uniform(1, 7), out.shape).astype(np.float32)
+        out = cv2.convertScaleAbs(np.clip(out + noise, 0, 255))
+    return np.asarray(out, np.uint8)

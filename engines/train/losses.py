@@ -1,0 +1,72 @@
+"""Losses of the generators. Each weight stands in a config with its source; pictures are RGB 0..1, masks 0..1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+
+EMPHASIS = 4.0
+"""Extra weight of eyes and (by shards.MOUTH_EMPHASIS) mouth: small, and what people look at."""
+HIDDEN = 0.3
+"""Weight of what an occluder hides: the mask room lets the camera's picture through there."""
+OUTSIDE = 0.02
+"""Weight outside the oval, where nothing is drawn: enough that it stays tame."""
+
+
+def weights(oval: Tensor, occluder: Tensor, emphasis: Tensor) -> Tensor:
+    """(N, 1, S, S) weight of each pixel."""
+    return torch.maximum(oval * (1.0 + EMPHASIS * emphasis), torch.full_like(oval, OUTSIDE)) * (1.0 - (1.0 - HIDDEN) * occluder)
+
+
+def weighted(error: Tensor, weight: Tensor) -> Tensor:
+    """Mean of |error| (N, C, S, S) under a weight (N, 1, S, S)."""
+    return (error.abs() * weight).sum() / (weight.sum() * error.shape[1]).clamp_min(1e-6)
+
+
+def laplacian(error: Tensor, weight: Tensor, levels: int = 3) -> Tensor:
+    """Mean of |error| in the bands of a Laplacian pyramid, the finest first (Bojanowski et al., ICML 2018); what makes pictures sharp.
+
+    The pyramid is linear, so it is taken of the difference at once.
+    """
+    total = error.new_zeros(())
+    for _ in range(levels):
+        small, below = nnf.avg_pool2d(error, 2), nnf.avg_pool2d(weight, 2)
+        total = total + weighted(error - nnf.interpolate(small, scale_factor=2.0, mode="bilinear", align_corners=False), weight)
+        error, weight = small, below
+    return total
+
+
+def composite(drawn: Tensor, truth: Tensor, oval: Tensor) -> Tensor:
+    """What is judged as a picture: the generator's inside the oval, the camera's (which is truth's) outside."""
+    return truth + (drawn - truth) * oval
+
+
+def identity(drawn: Tensor, truth: Tensor) -> Tensor:
+    """1 - cosine of two embeddings (N, D) (SimSwap, eq. 5)."""
+    return (1.0 - nnf.cosine_similarity(drawn, truth)).mean()
+
+
+def matching(drawn: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Weak feature matching: mean difference of features, each relative to the real one's mean (SimSwap, eq. 8)."""
+    pairs = zip(drawn, real, strict=True)
+    terms = [nnf.l1_loss(d, r.detach()) / r.detach().abs().mean().clamp_min(1e-6) for d, r in pairs]
+    return torch.stack(terms).mean()
+
+
+def psnr(drawn: Tensor, truth: Tensor, weight: Tensor) -> float:
+    """dB of (N, 3, S, S) under a weight (N, 1, S, S), mean over pictures."""
+    square = ((drawn - truth).square() * weight).sum(dim=(1, 2, 3)) / (3.0 * weight.sum(dim=(1, 2, 3))).clamp_min(1e-6)
+    return float((-10.0 * torch.log10(square.clamp_min(1e-8))).mean())
+
+
+def sharpness(drawn: Tensor, truth: Tensor, weight: Tensor) -> float:
+    """Gradient energy of the drawn picture as a share of truth's, under a weight."""
+    return _gradient_energy(drawn, weight) / max(_gradient_energy(truth, weight), 1e-9)
+
+
+def _gradient_energy(picture: Tensor, weight: Tensor) -> float:
+    grey = picture.mean(dim=1, keepdim=True)
+    across = (grey[..., :, 1:] - grey[..., :, :-1]).square() * weight[..., :, 1:]
+    down = (grey[..., 1:, :] - grey[..., :-1, :]).square() * weight[..., 1:, :]
+    return float(across.sum() + down.sum())

@@ -1,0 +1,179 @@
+"""Training of `lite` on drawn shards: it learns, resumes exactly, stops at NaN and keeps what it had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lite_shards
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the engines group is not installed")
+
+from engines.nets.lite import CONFIGS, Generator, Lite  # noqa: E402
+from engines.train import augment, batches, checkpoint, shards  # noqa: E402
+from engines.train.batches import Ablation  # noqa: E402
+from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
+from engines.train.lite import LiteOptions, LiteTask, Weights  # noqa: E402
+from engines.train.loop import LAST, LOG, WEIGHTS, Plan, Trainer  # noqa: E402
+from engines.train.people import People  # noqa: E402
+from engines.train.shards import Pool  # noqa: E402
+
+TINY = CONFIGS["tiny"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lite_shards.write(folder / "pairs-00000.npz", 24)
+    return folder
+
+
+def _task(data: Path, names: tuple[str, ...] = (), **weights: float) -> LiteTask:
+    options = LiteOptions(TINY, Weights(**weights), batch=4, lr=5e-3)  # type: ignore[arg-type]
+    return LiteTask(options, Pool(data, TINY.size, names), People(data, None, known=lite_shards.people()), None)
+
+
+def test_untrained_gives_the_drawing_back() -> None:
+    x, film = torch.rand(2, 10, 32, 32), torch.ones(2, TINY.film_dim)
+    rgb, mask = Generator(TINY)(x, film)
+    share = x[:, 6:7]
+    assert torch.allclose(rgb, x[:, 3:6] * share + x[:, 0:3] * (1 - share), atol=1e-6)
+    assert torch.allclose(mask, share)
+
+
+def test_film_has_the_stated_length_and_starts_neutral() -> None:
+    lite = Lite(TINY)
+    film = lite.mapper(torch.zeros(1, 128))
+    assert film.shape == (1, TINY.film_dim)
+    assert set(lite.mapper.second.bias.tolist()) == {0.0, 1.0}
+
+
+def test_it_learns(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    Trainer(_task(data, adversarial=0.0), Plan(out, steps=150, average=0.9)).run()
+    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    last = lines[-1]
+    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 1.0
+    assert (out / f"grid-{150:06d}.png").exists()
+
+
+def test_resumed_is_as_if_unbroken(data: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    Trainer(_task(data, judge_from=0.5), Plan(whole, steps=12)).run()
+    stopped = _task(data, judge_from=0.5)
+    inner, count = stopped.step, []
+
+    def step_and_stop(step: int, progress: float) -> dict[str, float]:
+        count.append(step)
+        if len(count) == 7:
+            trainer._asked_to_stop(15, None)
+        return inner(step, progress)
+
+    stopped.step = step_and_stop  # type: ignore[method-assign]
+    trainer = Trainer(stopped, Plan(parts, steps=12))
+    trainer.run()
+    assert trainer.position.step == 7
+    lite_shards.write(data / "pairs-00001.npz", 8, seed=9)  # came later: not before the next look
+    saved = checkpoint.read(parts / LAST, checkpoint.CHECKPOINT, "lite")
+    again = Trainer(_task(data, tuple(json.loads(saved[1]["state"])["shards"]), judge_from=0.5), Plan(parts, steps=12))
+    again.resume(*saved, parts / LAST)
+    again.run()
+    first, second = (checkpoint.read(folder / WEIGHTS, checkpoint.WEIGHTS)[0] for folder in (whole, parts))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert first.keys() == second.keys()
+
+
+def test_nan_stops_and_keeps_the_last_good(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    Trainer(_task(data), Plan(out, steps=3)).run()
+    before = (out / LAST).read_bytes()
+    task = _task(data)
+    with torch.no_grad():
+        task.modules["model"].generator.head.bias[0] = float("nan")
+    with pytest.raises(DivergedError, match=r"step 0: .*pairs-00000.npz\[\d+\].*last good checkpoint is .*--resume"):
+        Trainer(task, Plan(out, steps=6)).run()
+    assert (out / LAST).read_bytes() == before
+
+
+def test_new_shards_are_found_and_unfinished_ones_waited_for(data: Path) -> None:
+    pool = Pool(data, 32)
+    before = len(pool)
+    whole = data / "pairs-00001.npz"
+    lite_shards.write(whole, 8, seed=1)
+    content = whole.read_bytes()
+    whole.write_bytes(content[: len(content) // 2])
+    assert pool.scan() == 0 and len(pool) == before
+    whole.write_bytes(content)
+    assert pool.scan() == 1 and len(pool) == before + 8
+    assert pool.find(before)[1] == 0
+
+
+def test_damaged_sets_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no shard"):
+        Pool(tmp_path, 32)
+    np.savez(data / "pairs-00002.npz", wearer=np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match="lacks"):
+        shards.read(data / "pairs-00002.npz", 32)
+    (data / "pairs-00003.npz").write_bytes(b"PK\x03\x04 not whole")
+    with pytest.raises(DataError, match="truncated"):
+        shards.read(data / "pairs-00003.npz", 32)
+
+
+def test_foreign_and_truncated_checkpoints_are_refused(data: Path, tmp_path: Path) -> None:
+    Trainer(_task(data), Plan(tmp_path, steps=1)).run()
+    path = tmp_path / WEIGHTS
+    with pytest.raises(CheckpointError, match="expected livecam-checkpoint-1"):
+        checkpoint.read(path, checkpoint.CHECKPOINT)
+    tensors, _ = checkpoint.read(path, checkpoint.WEIGHTS, "lite")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        checkpoint.load_into(Lite(CONFIGS["lite128"]), tensors, path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="truncated"):
+        checkpoint.read(path, checkpoint.WEIGHTS)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / LAST
+    checkpoint.write(path, {"a": torch.ones(2)}, {})
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        path.with_name(path.name + ".part").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(CheckpointError, match="No space left.*make room.*kept"):
+        checkpoint.write(path, {"a": torch.zeros(2)}, {})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [LAST]
+
+
+def test_batches_depend_on_their_key_alone(data: Path) -> None:
+    pool, known = Pool(data, 32), People(data, None, known=lite_shards.people())
+    first, again, other = (batches.draw(pool, known, 4, key, augment.Strength(), Ablation())[0] for key in ((1, 5, 0), (1, 5, 0), (1, 6, 0)))
+    assert torch.equal(first.x, again.x) and torch.equal(first.embedding, again.embedding)
+    assert not torch.equal(first.x, other.x)
+
+
+def test_light_follows_into_the_answer_and_flips_take_the_lines_along(data: Path) -> None:
+    samples = Pool(data, 32).held_out
+    strength = augment.Strength(photometric=1, drawing=0, patches=0, degrade=0, landmarks_px=0)
+    straight, turned = augment.plain(samples, 0), None
+    for seed in range(20):
+        varied = augment.vary(samples, 0, np.random.default_rng(seed), strength)
+        outside = samples.oval[0] == 0
+        if not np.array_equal(varied.lines, straight.lines):
+            outside, turned = outside[:, ::-1], varied
+        # Outside the oval truth is the wearer's picture, whatever the light became.
+        assert np.array_equal(varied.wearer[outside], varied.truth[outside])
+    assert turned is not None
+    assert np.array_equal(turned.lines, straight.lines[:, ::-1])
+    assert np.array_equal(turned.oval, straight.oval[:, ::-1])
