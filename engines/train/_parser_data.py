@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.synth import camera, occluders
+from engines.train.errors import DataError
 from livecam.align.arcface import template_px
 from livecam.types import CropSpec
 
@@ -29,10 +30,6 @@ TONES_SRGB = ((232, 196, 176), (218, 172, 148), (200, 148, 120), (170, 118, 90),
 CHEEKS = (205, 425)
 CANDIDATES = 6
 """Occluders of the pool among which the nearest in skin tone is taken."""
-
-
-class DataError(RuntimeError):
-    """Training data is missing, incomplete or malformed; the message tells the way out."""
 
 
 @dataclass(frozen=True, slots=True)
