@@ -170,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of training in all; a resumed run counts on")
     parser.add_argument("--steps", type=int, default=0, help="instead of minutes")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--init", type=Path, metavar="FILE", help="start from these weights")
     for name, kind in (("batch", int), ("lr", float), ("pool", int), ("seed", int)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Recipe(), name))
     parser.add_argument("--most", type=int, default=0, help="samples read at the most (0: all)")
@@ -192,7 +193,10 @@ def _run(args: argparse.Namespace) -> Path:
     saved = checkpoint.read(last, checkpoint.CHECKPOINT, ParserTask.name) if args.resume else None
     samples, judged = read_data(args.data, args.held, args.most)
     recipe = Recipe(args.batch, args.lr, pool=args.pool, seed=args.seed)
-    trainer = Trainer(ParserTask(CONFIGS[args.config], recipe, samples, judged), Plan(args.out, args.minutes, args.steps))
+    task = ParserTask(CONFIGS[args.config], recipe, samples, judged)
+    if args.init:
+        checkpoint.load_into(task.modules["model"], checkpoint.read(args.init, checkpoint.WEIGHTS, ParserTask.name)[0], args.init)
+    trainer = Trainer(task, Plan(args.out, args.minutes, args.steps))
     if saved:
         trainer.resume(*saved, last)
     return trainer.run()
