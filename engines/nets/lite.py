@@ -37,7 +37,7 @@ class LiteConfig:
 
     size: int = 128
     width: int = 32
-    blocks: int = 5
+    blocks: int = 4
     stem: int = 2
     in_channels: int = 10
     hidden: int = 256

@@ -7,7 +7,7 @@ from the start it costs half as much again per step and buys nothing that truth 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,10 @@ class Weights:
 class LiteOptions:
     """batch: samples a step and process; lr: peak of AdamW's rate; rank: this process under torchrun."""
 
-    config: LiteConfig = LiteConfig()
-    weights: Weights = Weights()
-    strength: Strength = Strength()
-    without: Ablation = Ablation()
+    config: LiteConfig = field(default_factory=LiteConfig)
+    weights: Weights = field(default_factory=Weights)
+    strength: Strength = field(default_factory=Strength)
+    without: Ablation = field(default_factory=Ablation)
     batch: int = 8
     lr: float = 1e-3
     seed: int = 1
@@ -100,8 +100,8 @@ class LiteTask:
         self.peak = options.lr
         self.config = checkpoint.to_json(asdict(options.config))
         self.recipe: Mapping[str, object] = {
-            "batch": options.batch, "lr": options.lr, "seed": options.seed, "losses": asdict(options.weights), "augmentation": asdict(options.strength),
-            "without": asdict(options.without), "embedder": people.model, "samples": len(pool), "sources": "people rendered by engines.synth",
+            "batch": options.batch, "lr": options.lr, "seed": options.seed, "losses": asdict(options.weights),
+            "augmentation": asdict(options.strength), "without": asdict(options.without), "embedder": people.model, "samples": len(pool), "sources": "people rendered by engines.synth",
         }  # fmt: skip
 
     def state(self) -> dict[str, object]:

@@ -98,7 +98,8 @@ class Trainer:
     def resume(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> None:
         """Take over a checkpoint. Raises CheckpointError."""
         if metadata.get("config") != self._task.config:
-            raise CheckpointError(f"{path} was trained with the config {metadata.get('config')}, asked for is {self._task.config}; leave --config out")
+            found = metadata.get("config")
+            raise CheckpointError(f"{path} was trained with the config {found}, asked for is {self._task.config}; leave --config out")
         for name, module in self._task.modules.items():
             checkpoint.load_into(module, checkpoint.under(tensors, f"{name}/"), path)
         checkpoint.load_into(self._average, checkpoint.under(tensors, "average/"), path)
@@ -201,5 +202,6 @@ class Trainer:
             self._plan.out / LAST, tensors, common | {"format": checkpoint.CHECKPOINT, "state": checkpoint.to_json(state)}
         )
         recipe = dict(self._task.recipe) | {"steps": self._at.step, "training_minutes": round(self._at.elapsed_s / 60, 1)}
-        metadata = common | {"format": checkpoint.WEIGHTS, "recipe": checkpoint.to_json(recipe), "step": str(self._at.step), "commit": checkpoint.commit()}
+        metadata = common | {"format": checkpoint.WEIGHTS, "recipe": checkpoint.to_json(recipe), "step": str(self._at.step)}
+        metadata["commit"] = checkpoint.commit()
         checkpoint.write(self._plan.out / WEIGHTS, self._average.state_dict(), metadata)

@@ -38,7 +38,8 @@ LINE, OPENING, IRIS = 255, 80, 170
 
 
 def draw(landmarks: F32, size: int) -> U8:
-    """The lines as (size, size, 3) uint8. Channel 0: oval, brows, nose; 1: eyes, filled, and what of the irises is between the lids; 2: outer and inner lips, the inner filled.
+    """The lines as (size, size, 3) uint8. Channel 0: oval, brows, nose; 1: eyes, filled, and what of the irises is between the lids; 2: outer and
+    inner lips, the inner filled.
 
     landmarks: (478, 2 or more) float, crop pixels at that size; without irises (468) channel 1 has the eyes alone.
     """

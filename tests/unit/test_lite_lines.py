@@ -54,4 +54,4 @@ def test_wild_landmarks_are_drawn_without_error() -> None:
     wild[100:200] = 1e9
     wild[200:300] = -np.inf
     assert lines.draw(wild, SIZE).shape == (SIZE, SIZE, 3)
-    assert lines.draw(_landmarks()[:468], SIZE)[..., 1].max() == lines.LINE
+    assert lines.draw(_landmarks()[:468], SIZE)[..., 1].max() > 200

@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(CheckpointError, match="No space left.*make room.*kept"):
+    with pytest.raises(CheckpointError, match=r"No space left.*make room.*kept"):
         checkpoint.write(path, {"a": torch.zeros(2)}, {})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [LAST]

@@ -1,0 +1,1 @@
+"""Export: `python -m engines export {lite,simswap,identity} --weights F --out DIR`."""

@@ -1,0 +1,46 @@
+"""python -m engines export …"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import torch
+
+from engines.export import lite
+from engines.train.errors import TrainingError
+from engines.train.people import People
+from livecam.config import RunConfig
+from livecam.errors import LivecamError
+from livecam.store import Store
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engines export", description="Turn trained weights into the files that livecam runs.")
+    parser.add_argument("network", choices=("lite",))
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="weights.safetensors of a training")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="livecam/weights, or any folder for `livecam run --model DIR`")
+    parser.add_argument("--cards", type=Path, default=None, metavar="DIR", help="also write model cards there (livecam/cards)")
+    parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="training set that INT8 ranges are calibrated on")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Export; 0, or 2 with one line on stderr."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        people = People.beside(args.data, Store(RunConfig().cache_dir)) if args.data else None
+        exported = lite.export(args.weights, args.out, args.cards, args.data, people)
+    except (TrainingError, LivecamError) as error:
+        print(f"engines export: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(exported.report, indent=1))
+    for role, path in exported.files.items():
+        print(f"{role}: {path} ({path.stat().st_size} bytes)")
+    return 0

@@ -1,0 +1,132 @@
+"""`lite` as files that livecam runs: network in ONNX (fp32, fp16, INT8), mapper in safetensors, cards, parity.
+
+INT8 ranges are calibrated on samples of the training set under many personas' film; without a set, on noise, which is only good for timing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines.export import cards, onnx_files
+from engines.export.onnx_files import Arrays, Signature
+from engines.nets.lite import IDENTITY_LENGTH, Lite, LiteConfig
+from engines.train import batches, checkpoint
+from engines.train.batches import Ablation
+from engines.train.people import People
+from engines.train.shards import Pool
+
+SIGNATURE = Signature(("x", "film"), ("rgb", "mask"))
+COMPOSITION = ("/Slice", "/Sub", "/Mul", "/Add", "/Clip", "/Concat")
+"""Names of the nodes after the head, where the network's change is added to the picture: these stay in float."""
+FILM = ("Split", "/Split", "/Unsqueeze", "/blocks", "/up")
+FILM_NODES = (r".*/Mul$", r".*/blocks\.\d+/Add$", r"/up\d/Add_1$")
+CALIBRATION, PARITY = 200, 16
+PERSONAS = 200
+"""Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
+LEAST_INT8_DB = 38.0
+HEAD = (r"/head/Conv",)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Files by role ("fp32", "fp16", "int8", "mapper") and the parity report."""
+
+    files: Mapping[str, Path]
+    report: Mapping[str, object]
+
+
+def load(path: Path) -> tuple[Lite, dict[str, str]]:
+    """Weights and their metadata. Raises CheckpointError."""
+    tensors, metadata = checkpoint.read(path, checkpoint.WEIGHTS, "lite")
+    lite = Lite(LiteConfig(**json.loads(metadata["config"])))
+    checkpoint.load_into(lite, tensors, path)
+    return lite.eval(), metadata
+
+
+def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None) -> Exported:
+    """Write all files. data, people: training set for the calibration. Raises CheckpointError, DataError."""
+    lite, metadata = load(weights)
+    name = f"lite{lite.config.size}"
+    out.mkdir(parents=True, exist_ok=True)
+    samples = _samples(lite, data, people)
+    files = {
+        "fp32": out / f"{name}.onnx", "fp16": out / f"{name}-fp16.onnx", "int8": out / f"{name}-int8.onnx", "mapper": out / f"{name}-mapper.safetensors",
+    }  # fmt: skip
+    example = [torch.from_numpy(samples[0][key]) for key in SIGNATURE.inputs]
+    onnx_files.write_fp32(lite.generator, example, SIGNATURE, files["fp32"])
+    onnx_files.write_fp16(files["fp32"], files["fp16"], (*COMPOSITION, *_film_nodes(lite)))
+    _write_mapper(lite, files["mapper"], metadata)
+    wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
+    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "calibration": "samples" if data else "noise"}
+    for role in ("fp32", "fp16"):
+        report[role] = onnx_files.difference(onnx_files.run(files[role], samples[:PARITY]), wanted)
+    report["int8"], report["int8_in_float"] = _write_int8(files, samples, wanted)
+    (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    if card_folder:
+        cards.write_lite(card_folder, name, files, metadata, lite.config, report)
+    return Exported(files, report)
+
+
+def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Sequence[Arrays]) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Everything quantised; if that is too far from fp32, the head is kept in float."""
+    composition = [rf"{node}(_\d+)?" for node in COMPOSITION]
+    for more in ((), HEAD):
+        onnx_files.write_int8(files["fp32"], files["int8"], samples, (*composition, *more))
+        found = onnx_files.difference(onnx_files.run(files["int8"], samples[: len(wanted)]), wanted)
+        if found["rgb"]["psnr_db"] >= LEAST_INT8_DB:
+            break
+    return found, list(more)
+
+
+def _film_nodes(lite: Lite) -> list[str]:
+    """Names of the nodes that apply FiLM, which stay in float."""
+    names = [f"/blocks.{i}/{op}" for i in range(lite.config.blocks) for op in ("Mul", "Add")]
+    return [*names, *(f"/up{i}/{op}" for i in (1, 2) for op in ("Mul", "Add_1")), "/Split", "/Unsqueeze"]
+
+
+def _samples(lite: Lite, data: Path | None, people: People | None) -> list[Arrays]:
+    """Inputs for calibration: crops of the set, each under another persona's film."""
+    config = lite.config
+    rng = np.random.default_rng(0)
+    if data is None or people is None:
+        x = rng.random((PARITY, config.in_channels, config.size, config.size), np.float32)
+        embeddings = rng.normal(size=(PARITY, IDENTITY_LENGTH)).astype(np.float32)
+    else:
+        x, embeddings = _from_set(lite, Pool(data, config.size, max_bytes=CALIBRATION * 2**20), people, rng)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    with torch.no_grad():
+        film = lite.mapper(torch.from_numpy(embeddings)).numpy()
+    return [{"x": one[None], "film": film[i % len(film)][None]} for i, one in enumerate(x)]
+
+
+def _from_set(lite: Lite, pool: Pool, people: People, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    pictures, own = [], []
+    for index in rng.permutation(len(pool))[:CALIBRATION]:
+        samples, row = pool.find(int(index))
+        batch = batches.all_of(samples.part(slice(row, row + 1)), people, Ablation())
+        pictures.append(batch.x.numpy()[0])
+        own.append(batch.embedding.numpy()[0])
+    embeddings = np.stack(own)
+    mixed = embeddings[rng.integers(0, len(own), PERSONAS)] + embeddings[rng.integers(0, len(own), PERSONAS)]
+    half = len(pictures) // 2
+    return np.stack(pictures), np.concatenate([embeddings[:half], mixed[: len(pictures) - half]])
+
+
+def _torch(lite: Lite, sample: Arrays) -> Arrays:
+    with torch.no_grad():
+        results: tuple[Tensor, ...] = lite.generator(*(torch.from_numpy(sample[key]) for key in SIGNATURE.inputs))
+    return {name: value.numpy() for name, value in zip(SIGNATURE.outputs, results, strict=True)}
+
+
+def _write_mapper(lite: Lite, path: Path, metadata: Mapping[str, str]) -> None:
+    embedder = json.loads(metadata["recipe"]).get("embedder", "sface")
+    tensors = {f"mapper.{key}": value for key, value in lite.mapper.state_dict().items()}
+    checkpoint.write(path, tensors, {"embedder": embedder, "config": metadata["config"], "step": metadata["step"]})
