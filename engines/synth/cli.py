@@ -1,4 +1,4 @@
-"""python -m engines synth …: personas, demo."""
+"""python -m engines synth …: personas, demo, pairs, sheet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,47 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=REPOSITORY / "livecam/capture/demo_data")
     demo.add_argument("--start-s", type=float, default=0.0)
     demo.add_argument("--end-s", type=float, default=None)
+    _add_pairs(commands, common)
     return parser
+
+
+def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
+               common: argparse.ArgumentParser) -> None:
+    pairs = commands.add_parser("pairs", parents=[common], help="render a training set")
+    pairs.add_argument("--out", type=Path, required=True, metavar="DIR")
+    pairs.add_argument("--count", type=int, default=4000, metavar="N", help="samples")
+    pairs.add_argument("--seed", type=int, default=1, metavar="S")
+    pairs.add_argument("--identities", type=int, default=60, metavar="K", help="wearers")
+    pairs.add_argument("--personas", type=int, default=40, metavar="K", help="faces put on")
+    pairs.add_argument("--size", type=int, default=256, metavar="PX")
+    pairs.add_argument("--held-out", action="store_true", help="people that no training set holds")
+    pairs.add_argument("--twins", action="store_true", help="a second frame of every scene")
+    pairs.add_argument("--resume", action="store_true", help="go on with a set")
+    pairs.add_argument("--part", default="0/1", metavar="K/N",
+                       help="only every Nth shard from K on, to share a set among processes")
+    pairs.add_argument("--models", type=Path, default=None, metavar="DIR")
+    sheet = commands.add_parser("sheet", help="a contact sheet of a set")
+    sheet.add_argument("--set", type=Path, required=True, metavar="DIR", dest="folder")
+    sheet.add_argument("--out", type=Path, required=True, metavar="FILE")
+    sheet.add_argument("--columns", type=int, default=12)
+    sheet.add_argument("--lines", type=int, default=1)
+    sheet.add_argument("--seed", type=int, default=0)
+
+
+def _part(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit()):
+        raise AssetsError(f"expected --part K/N such as 0/2, found {text!r}")
+    return int(first), int(second)
+
+
+def _run_pairs(args: argparse.Namespace) -> None:
+    from engines.synth import pairs
+
+    part, parts = _part(args.part)
+    settings = pairs.Settings(args.out, args.count, args.seed, args.identities, args.personas,
+                              args.size, args.held_out, args.twins, part, parts)
+    pairs.make_pairs(settings, find_assets(args.assets), args.models, args.resume)
 
 
 def main(argv: list[str]) -> int:
@@ -43,6 +83,14 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     cv2.setNumThreads(1)
     try:
+        if args.command == "sheet":
+            from engines.synth import sheet
+
+            sheet.write_sheet(args.folder, args.out, args.columns, args.seed, lines=args.lines)
+            return 0
+        if args.command == "pairs":
+            _run_pairs(args)
+            return 0
         assets = find_assets(args.assets)
         if args.command == "demo":
             from engines.synth import demo, motion

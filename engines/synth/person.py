@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,7 @@ class Proxy:
     shine: float = 0.0
     texture: Floats = field(default_factory=lambda: np.zeros((2, 2, 5), np.float32))
     keep: Floats = field(default_factory=lambda: np.ones(0, np.float32))
+    hair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +110,18 @@ class Points:
     opening: float
 
 
-def _proxy(folder: Path, name: str, groups: dict[str, Floats], obj: str = "") -> Proxy:
+@lru_cache(maxsize=64)
+def _proxy(folder: Path, name: str) -> Proxy:
     mhclo = folder / f"{name}.mhclo"
     if not mhclo.is_file():
         known = sorted(p.name for p in folder.parent.iterdir())
         raise AssetsError(f"expected {mhclo}, found none; there are {', '.join(known)}")
     binding = read_mhclo(mhclo)
-    mesh = read_obj(folder / f"{obj or name}.obj")
+    mesh = read_obj(folder / f"{name}.obj")
     if len(mesh.vertices) != len(binding.corners):
         raise AssetsError(f"expected {len(binding.corners)} vertices in {name}.obj, found "
                           f"{len(mesh.vertices)}; the mesh and its binding do not belong together")
-    return Proxy(binding, proxy_topology(mesh), weights_of_points(binding, groups))
+    return Proxy(binding, proxy_topology(mesh), weights_of_points(binding, skin_groups()))
 
 
 def _drop_clear(top: Topology, texture: Bytes) -> Topology:
@@ -131,28 +134,51 @@ def _drop_clear(top: Topology, texture: Bytes) -> Topology:
     return Topology(top.tri[keep], top.uv[keep], top.base)
 
 
+@lru_cache(maxsize=16)
+def _skin_surface(hidden_bytes: bytes) -> tuple[Topology, Refinement, Ints]:
+    """The drawn skin without the base vertices that clothes hide (int32 bytes), refined on the head;
+    and for each of its triangles the base mesh's."""
+    mesh = base_mesh()
+    body = mesh.groups["body"]
+    tri = mesh.tri[body]
+    floor = joint_of(mesh.vertices, BUST_JOINT)[1]
+    above = mesh.vertices[tri, 1].min(1) > floor
+    hands = np.abs(mesh.vertices[tri, 0]).max(1) < 3.4
+    hidden = np.zeros(len(mesh.vertices), bool)
+    hidden[np.frombuffer(hidden_bytes, np.int32)] = True
+    keep = body[above & hands & ~hidden[tri].any(1)]
+    top = base_topology(mesh, keep)
+    head = skin_groups()["head"][top.base]
+    fine = refine_topology(top, head[top.tri].mean(1) > 0.3, len(top.base))
+    return top, fine, keep[fine.parents]
+
+
 class Person:
     """Static data of one person; `pose` gives their points at an instant.
 
     Order of the opaque surfaces: skin, eyes, teeth, tongue, clothes.
     """
 
-    def __init__(self, look: Look, assets: Path) -> None:
-        """Read and build everything; takes about two seconds. Raises AssetsError."""
+    def __init__(self, look: Look, assets: Path, maps: sk.SkinMaps | None = None) -> None:
+        """Read and build everything; painting the skin takes most of the time, and is left out when
+        its maps are given. Raises AssetsError."""
         self.look = look
         self.neutral = build_base(look.shape)
+        self.outer = self.neutral
+        """The base mesh that hair and clothes follow."""
         self._groups = skin_groups()
         a = assets
-        self.cloth = _proxy(a / "clothes" / look.clothes, look.clothes, self._groups)
-        self.eyes = _proxy(a / "eyes", "high-poly", self._groups)
-        self.teeth = _proxy(a / "teeth", "teeth_base", self._groups)
-        self.tongue = _proxy(a / "tongue", "tongue01", self._groups)
+        self.cloth = _proxy(a / "clothes" / look.clothes, look.clothes)
+        self.eyes = _proxy(a / "eyes", "high-poly")
+        self.teeth = _proxy(a / "teeth", "teeth_base")
+        self.tongue = _proxy(a / "tongue", "tongue01")
         upper = self.teeth.binding.corners.mean(1) >= UPPER_TEETH_FROM
         self._teeth_drop = np.where(upper, *TEETH_DROP_DM).astype(np.float32)
         self._load_textures(a)
         self._build_skin_surface(base_mesh())
+        self.skin_maps = self._paint(a) if maps is None else maps
         self.layers = tuple(self._layers(a))
-        self._merge()
+        self.merge()
 
     # -- construction -------------------------------------------------------------------------
 
@@ -166,29 +192,21 @@ class Person:
         self.tongue_tex = read_texture(assets / "tongue" / "tongue01_diffuse.png")
         cloth = read_texture(assets / "clothes" / look.clothes / f"{look.clothes}_diffuse.jpg")
         self.cloth_tex = cloth if look.clothes_srgb is None else sk.dye(cloth, look.clothes_srgb)
-        self.skin_raw = read_texture(assets / "skins" / f"{look.skin_file}.jpg")
 
-    def _build_skin_surface(self, mesh: ObjMesh) -> None:
-        body = mesh.groups["body"]
-        tri = mesh.tri[body]
-        floor = joint_of(mesh.vertices, BUST_JOINT)[1]
-        above = mesh.vertices[tri, 1].min(1) > floor
-        hands = np.abs(mesh.vertices[tri, 0]).max(1) < 3.4
-        hidden = np.zeros(len(mesh.vertices), bool)
-        hidden[self.cloth.binding.hidden] = True
-        keep = body[above & hands & ~hidden[tri].any(1)]
-        top = base_topology(mesh, keep)
-        head = self._groups["head"][top.base]
-        self.refinement: Refinement = refine_topology(top, head[top.tri].mean(1) > 0.3,
-                                                      len(top.base))
-        self.skin_top = top
-        ends = self.refinement.ends
-        self.skin_weights = {
-            name: np.concatenate([w[top.base], w[top.base][ends].mean(1)]).astype(np.float32)
-            for name, w in self._groups.items()}
+    def _paint(self, assets: Path) -> sk.SkinMaps:
         from engines.synth.face_maps import paint_skin
 
-        self.skin_maps = paint_skin(self.skin_raw, mesh, self.look.skin)
+        raw = read_texture(assets / "skins" / f"{self.look.skin_file}.jpg")
+        return paint_skin(raw, base_mesh(), self.look.skin)
+
+    def _build_skin_surface(self, mesh: ObjMesh) -> None:
+        self.skin_top, self.refinement, self.skin_triangles = _skin_surface(
+            self.cloth.binding.hidden.tobytes())
+        ends = self.refinement.ends
+        self.skin_weights = {
+            name: np.concatenate([w[self.skin_top.base], w[self.skin_top.base][ends].mean(1)]
+                                 ).astype(np.float32)
+            for name, w in self._groups.items()}
 
     def _layers(self, assets: Path) -> list[Proxy]:
         look = self.look
@@ -201,7 +219,7 @@ class Person:
             if not name:
                 continue
             where = assets / folder / name
-            proxy = _proxy(where, name, self._groups)
+            proxy = _proxy(where, name)
             texture = sk.recolour_hair(read_texture(where / f"{name}{ending}"), colour,
                                        1.0 if folder == "hair" else 0.0)
             keep = np.ones(len(proxy.binding.corners), np.float32)
@@ -211,7 +229,8 @@ class Person:
             proxy = replace(proxy, top=Topology(
                 np.ascontiguousarray(proxy.top.tri[kept]),
                 np.ascontiguousarray(proxy.top.uv[kept]), proxy.top.base))
-            out.append(replace(proxy, gain=gain, shine=shine, texture=texture, keep=keep))
+            out.append(replace(proxy, gain=gain, shine=shine, texture=texture, keep=keep,
+                               hair=folder == "hair"))
         return out
 
     def _cut_fringe(self, hair: Floats, above: float) -> Floats:
@@ -222,7 +241,8 @@ class Person:
         low = np.clip((eyes[1] + above - hair[:, 1]) / 0.12 + 0.5, 0, 1)
         return (1 - side * front * low).astype(np.float32)
 
-    def _merge(self) -> None:
+    def merge(self) -> None:
+        """Join the opaque surfaces; once more after one of them was exchanged."""
         parts: list[tuple[Ints, Floats, int, int]] = [
             (self.refinement.tri, self.refinement.uv, SKIN,
              len(self.skin_top.base) + len(self.refinement.ends))]
@@ -273,10 +293,12 @@ class Person:
             if proxy is self.teeth:
                 points[:, 1] += self._teeth_drop
             parts.append(skin_points(points, matrices, proxy.weights))
-        cloth = follow(self.cloth.binding, self.neutral)
+        cloth = follow(self.cloth.binding, self.outer)
         parts.append(skin_points(cloth, matrices, self.cloth.weights))
+        outer = base if self.outer is self.neutral else apply_actions(self.outer, pose)
         layers = tuple(
-            skin_points(follow(p.binding, base, self.neutral), matrices, p.weights)
+            skin_points(follow(p.binding, outer, self.outer) if p.hair
+                        else follow(p.binding, base, self.neutral), matrices, p.weights)
             for p in self.layers)
         posed = skin_points(base, matrices, self._groups)
         return Points(np.concatenate(parts), layers, posed, info,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,13 +153,15 @@ def _encoded(image: Bytes, kind: str) -> NDArray[np.uint8]:
     return cv2.imencode(kind, image, flags)[1].ravel()
 
 
-def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target: Path
-                 ) -> tuple[Bytes, Bytes]:
+def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target: Path,
+                 renderer: Renderer | None = None) -> tuple[Bytes, Bytes]:
     """Render one persona into target/<id>.safetensors; return the portrait and a check picture.
 
-    Raises AssetsError when a portrait is not found as a face, or the file grows too large.
+    renderer: of the persona, when there is one; else one of the best quality is made. Raises
+    AssetsError when a portrait is not found as a face, or the file grows too large.
     """
-    renderer = Renderer(Person(someone.look, assets), supersample=3)
+    if renderer is None:
+        renderer = Renderer(Person(someone.look, assets), supersample=3)
     camera = portrait_camera(renderer.person)
     portraits = draw_portraits(renderer, camera)
     tensors: dict[str, np.ndarray] = {}
@@ -191,8 +194,10 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
         checks.append(_on_grey(image))
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{someone.id}.safetensors"
-    save_file(tensors, str(path), metadata)
-    path.chmod(0o644)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file(tensors, str(part), metadata)
+    part.chmod(0o644)
+    part.replace(path)
     if path.stat().st_size > MAX_BYTES:
         raise AssetsError(f"persona {someone.id}: expected at most {MAX_BYTES} bytes, found "
                           f"{path.stat().st_size}; lower JPEG_QUALITY")
@@ -227,10 +232,10 @@ def find_models(folder: Path | None) -> Path:
     """The folder of the landmark models: the given one, or livecam's store, which fetches them."""
     if folder is not None:
         return folder
-    from livecam.config import default_cache_dir
+    from livecam.config import RunConfig
     from livecam.store import Store
 
-    store = Store(default_cache_dir())
+    store = Store(RunConfig().cache_dir)
     store.path("iris_landmark")
     return store.path("face_landmark").parent
 

@@ -124,14 +124,15 @@ def bilinear(texture: Bytes, u: float, v: float, out: Floats) -> None:
 def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
     order: Ints, xs: Floats, ys: Floats, inv: Floats, tri: Ints, tri_uv: Floats, light: Floats,
     sheen: Floats, cover: Floats, texture: Floats, gain: float, bias: float, depth: Floats,
-    image: Floats,
+    image: Floats, veil: Floats,
 ) -> None:
     """Blend transparent triangles, far to near by `order`, over premultiplied image (H, W, 4).
 
     light, sheen (V, 3) linear radiance factor and added highlight per vertex; cover (V,) factor of
     alpha (hair thins out at its outline); texture (H, W, 5)
     float32 linear RGB, alpha 0..1 and rank; gain multiplies alpha before clamping to 1 (hair density);
-    bias in relative depth lets a layer win against the surface it lies on.
+    bias in relative depth lets a layer win against the surface it lies on; veil (H, W): how much
+    this layer covers, brought up to date in place.
     """
     height, width = depth.shape
     th, tw = texture.shape[0], texture.shape[1]
@@ -187,6 +188,7 @@ def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for sp
                     value = tone * (lit + shine) + 0.25 * shine * tone
                     image[j, i, ch] = image[j, i, ch] * (1 - alpha) + value * alpha
                 image[j, i, 3] = image[j, i, 3] * (1 - alpha) + alpha
+                veil[j, i] = veil[j, i] * (1 - alpha) + alpha
 
 
 @njit(cache=True, fastmath=True)
@@ -211,3 +213,64 @@ def vertex_normals(points: Floats, tri: Ints) -> Floats:
             out[k, 1] /= length
             out[k, 2] /= length
     return out
+
+
+@njit(cache=True, fastmath=True)
+def blend_rigid(points: Floats, weights: Floats, moves: Floats) -> Floats:
+    """Points (P, 3) moved by rigid transforms (G, 3, 4), blended by weights (G, P)."""
+    out = np.zeros_like(points)
+    for g in range(weights.shape[0]):
+        m = moves[g]
+        for k in range(points.shape[0]):
+            w = weights[g, k]
+            if w > 1e-4:
+                x, y, z = points[k, 0], points[k, 1], points[k, 2]
+                for c in range(3):
+                    out[k, c] += w * (m[c, 0] * x + m[c, 1] * y + m[c, 2] * z + m[c, 3])
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def surface_gradients(points: Floats, tri: Ints, uv: Floats, limit: float) -> Floats:
+    """Surface gradients (T, 2, 3) of u and v over triangles (T, 3) with uv (T, 3, 2), clipped to
+    +-limit."""
+    out = np.empty((tri.shape[0], 2, 3), np.float32)
+    for t in range(tri.shape[0]):
+        a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
+        ux, uy, uz = (points[b, 0] - points[a, 0], points[b, 1] - points[a, 1],
+                      points[b, 2] - points[a, 2])
+        vx, vy, vz = (points[c, 0] - points[a, 0], points[c, 1] - points[a, 1],
+                      points[c, 2] - points[a, 2])
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        scale = 1.0 / max(nx * nx + ny * ny + nz * nz, 1e-12)
+        px, py, pz = vy * nz - vz * ny, vz * nx - vx * nz, vx * ny - vy * nx
+        qx, qy, qz = ny * uz - nz * uy, nz * ux - nx * uz, nx * uy - ny * ux
+        for k in range(2):
+            d1, d2 = uv[t, 1, k] - uv[t, 0, k], uv[t, 2, k] - uv[t, 0, k]
+            out[t, k, 0] = min(max((d1 * px + d2 * qx) * scale, -limit), limit)
+            out[t, k, 1] = min(max((d1 * py + d2 * qy) * scale, -limit), limit)
+            out[t, k, 2] = min(max((d1 * pz + d2 * qz) * scale, -limit), limit)
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def gather_corners(values: Floats, tri: Ints, count: int) -> Floats:
+    """Sum (count, 3) over the corners of triangles (T, 3) of a value (T, 3) per triangle."""
+    out = np.zeros((count, 3), np.float32)
+    for t in range(tri.shape[0]):
+        for k in range(3):
+            for c in range(3):
+                out[tri[t, k], c] += values[t, c]
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def interpolate(ids: Ints, bary: Floats, tri: Ints, values: Floats, out: Floats) -> None:
+    """out (H, W) = a value (V,) per point, interpolated over the triangles that samples show."""
+    for j in range(ids.shape[0]):
+        for i in range(ids.shape[1]):
+            t = ids[j, i]
+            if t >= 0:
+                p, q = bary[j, i, 0], bary[j, i, 1]
+                out[j, i] = (p * values[tri[t, 0]] + q * values[tri[t, 1]]
+                             + (1 - p - q) * values[tri[t, 2]])

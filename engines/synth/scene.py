@@ -33,6 +33,10 @@ SCATTER_DM = (0.022, 0.011, 0.007)
 """How far light spreads under the skin in red, green and blue (standard deviation)."""
 SHADE_GAIN = (0.30, 0.95, 0.50, 0.60, 0.45)
 """How much screen-space occlusion darkens skin, eyes, teeth, tongue and clothes."""
+HALF_SIZE_FROM = 2.4
+"""Blurs of at least this many samples are done at half the size."""
+STEEPEST = 2.0
+"""Largest gradient of u or v per decimetre."""
 LUT = to_linear(np.arange(256, dtype=np.float32))
 
 
@@ -65,15 +69,28 @@ class Occlusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Planes:
+    """What each sample shows, for labels: ids (H, W) int32 opaque triangle or -1; bary (H, W, 2)
+    weights of its corners 0 and 1; veils: coverage (H, W) float32 0..1 of each layer; samples per
+    pixel and axis."""
+
+    ids: Ints
+    bary: Floats
+    veils: tuple[Floats, ...]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """A drawn person: rgba (h, w, 4) float32 linear, premultiplied; origin (x, y) in the picture.
 
-    points: what was drawn, for labels.
+    points: what was drawn; planes: what each sample shows; None when nothing was drawn.
     """
 
     rgba: Floats
     origin: tuple[int, int]
     points: Points
+    planes: Planes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +161,8 @@ def _sphere(count: int) -> Floats:
     return np.stack([r * np.cos(a), y, r * np.sin(a)], 1).astype(np.float32)
 
 
-def _visibility(person: Person, points: Points, with_hair: bool, centre: Floats
-                ) -> tuple[Floats, list[Floats]]:
+def _visibility(person: Person, points: Points, with_hair: bool, centre: Floats,
+                directions: int = AO_DIRECTIONS, side: int = AO_SIZE) -> tuple[Floats, list[Floats]]:
     normals = person.normals(points.opaque)
     sets = [(points.opaque, normals)]
     for layer, pts in zip(person.layers, points.layers, strict=True):
@@ -153,15 +170,15 @@ def _visibility(person: Person, points: Points, with_hair: bool, centre: Floats
     seen = [np.zeros(len(p), np.float32) for p, _ in sets]
     total = [np.full(len(p), 1e-6, np.float32) for p, _ in sets]
     hair = points.layers[-1] if with_hair and person.look.hair else None
-    for d in _sphere(AO_DIRECTIONS):
-        xf = _map_transform(d, centre, AO_SIZE, 3.2)
-        solid = _depth_map(person, points.opaque, None, xf, AO_SIZE)
-        full = solid if hair is None else _depth_map(person, points.opaque, hair, xf, AO_SIZE,
+    for d in _sphere(directions):
+        xf = _map_transform(d, centre, side, 3.2)
+        solid = _depth_map(person, points.opaque, None, xf, side)
+        full = solid if hair is None else _depth_map(person, points.opaque, hair, xf, side,
                                                       solid.copy())
         for k, (pts, nrm) in enumerate(sets):
             xyz = pts @ xf[:, :3].T + xf[:, 3]
-            col = np.clip(np.rint(xyz[:, 0]).astype(int), 0, AO_SIZE - 1)
-            row = np.clip(np.rint(xyz[:, 1]).astype(int), 0, AO_SIZE - 1)
+            col = np.clip(np.rint(xyz[:, 0]).astype(int), 0, side - 1)
+            row = np.clip(np.rint(xyz[:, 1]).astype(int), 0, side - 1)
             cosine = nrm @ d
             weight = np.abs(cosine) * 0.5 + 0.25 if k == len(sets) - 1 else np.clip(cosine, 0, 1)
             clear = 1 - np.clip((solid[row, col] - xyz[:, 2] - 0.05) / 0.08, 0, 1)
@@ -172,15 +189,16 @@ def _visibility(person: Person, points: Points, with_hair: bool, centre: Floats
     return ao[0], ao[1:]
 
 
-def bake_occlusion(person: Person) -> Occlusion:
-    """Occlusion from all sides, once per person (about ten seconds)."""
+def bake_occlusion(person: Person, directions: int = AO_DIRECTIONS, size: int = AO_SIZE
+                   ) -> Occlusion:
+    """Occlusion from so many sides over depth maps of so many samples a side, once per person."""
     centre = person.head_centre().astype(np.float32)
     shut = person.pose(Pose())
     wide = person.pose(Pose(actions={"jawOpen": 1.0, "mouthLowerDownLeft": 0.5,
                                      "mouthLowerDownRight": 0.5, "mouthUpperUpLeft": 0.5,
                                      "mouthUpperUpRight": 0.5}))
-    ao_shut, layers = _visibility(person, shut, True, centre)
-    ao_open, _ = _visibility(person, wide, True, centre)
+    ao_shut, layers = _visibility(person, shut, True, centre, directions, size)
+    ao_open, _ = _visibility(person, wide, True, centre, directions, size)
     # Eyes see light from the front between the lids; the lids' own shade is drawn in the picture.
     eyes = slice(person.part_start[1], person.part_start[2])
     ao_shut[eyes] = ao_open[eyes] = 0.95
@@ -191,26 +209,10 @@ def bake_occlusion(person: Person) -> Occlusion:
     return Occlusion(ao_shut, ao_open, tuple(layers))
 
 
-def _gradients(points: Floats, tri: Ints, uv: Floats) -> Floats:
-    """Surface gradients (T, 2, 3) of u and v, times a texture's size in texels."""
-    e1, e2 = points[tri[:, 1]] - points[tri[:, 0]], points[tri[:, 2]] - points[tri[:, 0]]
-    d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-    normal = np.cross(e1, e2)
-    n2 = np.maximum((normal * normal).sum(1, keepdims=True), 1e-12)
-    c1, c2 = np.cross(e2, normal) / n2, np.cross(normal, e1) / n2
-    out = np.empty((len(tri), 2, 3), np.float32)
-    for k in range(2):
-        out[:, k] = d1[:, k:k + 1] * c1 + d2[:, k:k + 1] * c2
-    return np.clip(out, -2, 2)
-
-
 def _tangents(points: Floats, tri: Ints, uv: Floats) -> Floats:
     """Direction of growing v (P, 3) at each point: along the strands of most hair textures."""
-    grad = _gradients(points, tri, uv)[:, 1]
-    out = np.zeros_like(points)
-    for k in range(3):
-        for axis in range(3):
-            out[:, axis] += np.bincount(tri[:, k], grad[:, axis], len(points)).astype(np.float32)
+    grad = raster.surface_gradients(points, tri, uv, STEEPEST)[:, 1]
+    out = raster.gather_corners(np.ascontiguousarray(grad), tri, len(points))
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
 
 
@@ -241,6 +243,16 @@ def _screen_shade(depth: Floats, ids: Ints, material: Bytes, px_per_dm: float) -
     return np.clip(out, 0.06, 1).astype(np.float32)
 
 
+def _soft(plane: Floats, sigma: float) -> Floats:
+    """Gaussian blur of (H, W); at half the size where sigma allows."""
+    if sigma < HALF_SIZE_FROM:
+        return cv2.GaussianBlur(plane, (0, 0), sigma)
+    height, width = plane.shape
+    small = cv2.resize(plane, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma / 2)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def _scatter(light: Floats, mask: NDArray[np.bool_], px_per_dm: float) -> Floats:
     """Blur the light under the skin in place, each colour by its own distance, within the mask."""
     columns = np.flatnonzero(mask.any(0))
@@ -254,9 +266,9 @@ def _scatter(light: Floats, mask: NDArray[np.bool_], px_per_dm: float) -> Floats
         sigma = reach * px_per_dm
         if sigma < 0.4:
             continue
-        plane = light[..., c][part]
-        blur = cv2.GaussianBlur(plane * weight, (0, 0), sigma)
-        total = cv2.GaussianBlur(weight, (0, 0), sigma)
+        plane = np.ascontiguousarray(light[..., c][part])
+        blur = _soft(plane * weight, sigma)
+        total = _soft(weight, sigma)
         light[..., c][part] = np.where(inside, blur / np.maximum(total, 1e-3), plane)
     return light
 
@@ -293,27 +305,36 @@ class Renderer:
     """Draws one person; keeps what does not change from frame to frame."""
 
     def __init__(self, person: Person, occlusion: Occlusion | None = None,
-                 supersample: int = 2, sparse: bool = False) -> None:
+                 supersample: int = 2, sparse: bool = False,
+                 shadow_size: int = SHADOW_SIZE) -> None:
         """occlusion: baked here when None; supersample: samples per pixel and axis; sparse: shade
         outlines at every sample but surfaces once for four (three times as fast)."""
         self.person = person
+        self.shadow_size = shadow_size
         self.occlusion = bake_occlusion(person) if occlusion is None else occlusion
         self.supersample = supersample
         self.sparse = sparse
         self._alpha = hair_alpha(person) if person.look.hair else np.zeros((2, 2), np.uint8)
 
-    def draw(self, pose: Pose, camera: Camera, light: Light, parts: Parts = ALL) -> Drawn:
-        """Draw the person at a pose; an empty picture (0, 0, 4) when out of the frame."""
-        points = self.person.pose(pose)
+    def draw(self, pose: Pose, camera: Camera, light: Light, parts: Parts = ALL,
+             points: Points | None = None, clip: tuple[int, int, int, int] | None = None) -> Drawn:
+        """Draw the person at a pose; an empty picture (0, 0, 4) when out of the frame.
+
+        points: the person's points at the pose if known; clip: only this part x0, y0, x1, y1.
+        """
+        points = self.person.pose(pose) if points is None else points
         x0, y0, x1, y1 = _extent(camera, self.person, points, parts)
+        if clip is not None:
+            x0, y0, x1, y1 = max(x0, clip[0]), max(y0, clip[1]), min(x1, clip[2]), min(y1, clip[3])
         if x1 - x0 < 2 or y1 - y0 < 2:
             return Drawn(np.zeros((0, 0, 4), np.float32), (x0, y0), points)
-        image = self._samples(points, camera, light, parts, (x0, y0, x1 - x0, y1 - y0))
+        image, planes = self._samples(points, camera, light, parts, (x0, y0, x1 - x0, y1 - y0))
         size = (x1 - x0, y1 - y0)
-        return Drawn(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (x0, y0), points)
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return Drawn(small, (x0, y0), points, planes)
 
     def _samples(self, points: Points, camera: Camera, light: Light, parts: Parts,
-                 box: tuple[int, int, int, int]) -> Floats:
+                 box: tuple[int, int, int, int]) -> tuple[Floats, Planes]:
         ss = self.supersample
         x0, y0, width, height = box
         px_per_dm = camera.focal_px * ss / max(
@@ -339,9 +360,10 @@ class Renderer:
         shadow, xf, lamps = self._shadow(points, light, parts)
         image = self._shade(points, camera, light, ids, bary, depth, ao, shadow, xf, lamps,
                             px_per_dm)
+        veils: tuple[Floats, ...] = ()
         if parts.hair:
-            self._hair(points, camera, light, image, depth, screen, shadow, xf, lamps)
-        return image
+            veils = self._hair(points, camera, light, image, depth, screen, shadow, xf, lamps)
+        return image, Planes(ids, bary, veils, ss)
 
     def _occlusion(self, points: Points) -> Floats:
         part = np.float32(points.opening)
@@ -349,13 +371,14 @@ class Renderer:
 
     def _shadow(self, points: Points, light: Light, parts: Parts
                 ) -> tuple[Floats, Floats, Floats]:
-        lamps = light.lamp_rows(SHADOW_SIZE / (2 * SHADOW_REACH_DM))
+        size = self.shadow_size
+        lamps = light.lamp_rows(size / (2 * SHADOW_REACH_DM))
         centre = points.eyes[:, :3].mean(0) + np.array([0, -0.8, -0.8], np.float32)
-        xf = _map_transform(lamps[0, :3], centre, SHADOW_SIZE, SHADOW_REACH_DM)
+        xf = _map_transform(lamps[0, :3], centre, size, SHADOW_REACH_DM)
         if not parts.shadow:
-            return np.zeros((SHADOW_SIZE, SHADOW_SIZE), np.float32), xf, lamps
-        out = np.zeros((SHADOW_SIZE, SHADOW_SIZE), np.float32)
-        _depth_map(self.person, points.opaque, None, xf, SHADOW_SIZE, out)
+            return np.zeros((size, size), np.float32), xf, lamps
+        out = np.zeros((size, size), np.float32)
+        _depth_map(self.person, points.opaque, None, xf, size, out)
         if self.person.look.hair and parts.hair:
             layer = self.person.layers[-1]
             xyz = points.layers[-1] @ xf[:, :3].T + xf[:, 3]
@@ -372,7 +395,7 @@ class Renderer:
         shape = (*ids.shape, 3)
         diffuse, albedo, spec = (np.zeros(shape, np.float32) for _ in range(3))
         normals = person.normals(points.opaque)
-        grad = _gradients(points.opaque, person.tri, person.uv)
+        grad = raster.surface_gradients(points.opaque, person.tri, person.uv, STEEPEST)
         shade_ao = _screen_shade(depth, ids, person.material, px_per_dm)
         maps = person.skin_maps
         shade.shade_samples(
@@ -388,8 +411,9 @@ class Renderer:
         return image
 
     def _hair(self, points: Points, camera: Camera, light: Light, image: Floats, depth: Floats,
-              screen: Screen, shadow: Floats, xf: Floats, lamps: Floats) -> None:
+              screen: Screen, shadow: Floats, xf: Floats, lamps: Floats) -> tuple[Floats, ...]:
         person = self.person
+        veils = tuple(np.zeros(depth.shape, np.float32) for _ in person.layers)
         for k, (layer, pts) in enumerate(zip(person.layers, points.layers, strict=True)):
             is_hair = bool(person.look.hair) and k == len(person.layers) - 1
             normals = raster.vertex_normals(pts, layer.top.tri)
@@ -403,4 +427,5 @@ class Renderer:
             cover = layer.keep * (_thinning(pts, normals, camera) if is_hair else np.float32(1))
             raster.blend_sorted(order, xs, ys, inv, layer.top.tri, layer.top.uv, lit, sheen,
                                 cover, layer.texture, layer.gain, 0.0005 if is_hair else 0.004, depth,
-                                image)
+                                image, veils[k])
+        return veils

@@ -7,6 +7,7 @@ of melanin and haemoglobin (Tsumura et al. 2003), so that any amount stays a pos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from engines.synth.assets import Bytes, Floats, ObjMesh
 LIGHT_SRGB = (226.0, 186.0, 166.0)
 DARK_SRGB = (78.0, 50.0, 38.0)
 """Mean face colours of the lightest and darkest skins drawn: the melanin axis runs between."""
+TABLE_STEPS = 4096
 HAEMOGLOBIN = np.array([0.10, 1.0, 0.75])
 """Relative absorption of haemoglobin in red, green and blue."""
 
@@ -24,11 +26,25 @@ HAEMOGLOBIN = np.array([0.10, 1.0, 0.75])
 @dataclass(frozen=True, slots=True)
 class SkinMaps:
     """albedo (S, S, 3) uint8 sRGB; slopes (S, S, 2) int8: height gradient along +u and +v (127 =
-    strongest); gloss (S, S) uint8 highlight strength."""
+    strongest); gloss (S, S) uint8 highlight strength; pigment (S, S, 3) uint8 sRGB: the part of the
+    albedo that hair and make-up give, which does not follow the skin's tone."""
 
     albedo: Bytes
     slopes: NDArray[np.int8]
     gloss: Bytes
+    pigment: Bytes
+
+    def shrunk(self, size: int) -> SkinMaps:
+        """The same at a smaller size; colours are averaged in linear light."""
+        def colour(image: Bytes) -> Bytes:
+            small = cv2.resize(from_bytes(image), (size, size), interpolation=cv2.INTER_AREA)
+            return to_bytes(small)
+
+        slopes = cv2.resize(self.slopes.astype(np.float32), (size, size),
+                            interpolation=cv2.INTER_AREA)
+        gloss = cv2.resize(self.gloss, (size, size), interpolation=cv2.INTER_AREA)
+        return SkinMaps(colour(self.albedo), np.rint(slopes).astype(np.int8), gloss,
+                        colour(self.pigment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,29 @@ def to_srgb(linear: NDArray[np.floating]) -> Floats:
             ).astype(np.float32)
 
 
+@lru_cache(maxsize=1)
+def _linear_table() -> Floats:
+    return to_linear(np.arange(256, dtype=np.float32))
+
+
+@lru_cache(maxsize=1)
+def _srgb_table() -> Bytes:
+    """sRGB of linear light, at steps of its square root."""
+    x = (np.arange(TABLE_STEPS, dtype=np.float32) / (TABLE_STEPS - 1)) ** 2
+    return np.rint(to_srgb(x)).astype(np.uint8)
+
+
+def from_bytes(srgb: Bytes) -> Floats:
+    """sRGB uint8 to linear 0..1, by a table."""
+    return np.take(_linear_table(), srgb)
+
+
+def to_bytes(linear: Floats) -> Bytes:
+    """Linear 0..1 (clipped) to sRGB uint8, by a table."""
+    index = np.sqrt(np.clip(linear, 0, 1)) * np.float32(TABLE_STEPS - 1)
+    return np.take(_srgb_table(), (index + np.float32(0.5)).astype(np.uint16))
+
+
 def bake(mesh: ObjMesh, keep: NDArray[np.int32], value: Floats, size: int) -> Floats:
     """Paint a per-vertex value (V,) into texture space (size, size) float32, row 0 at v = 1."""
     out = np.zeros((size, size), np.float32)
@@ -93,13 +132,19 @@ def _bake_triangles(uv: Floats, corner: Floats, out: Floats) -> None:
     out[hit] = c[:, 0] * b[:, 0] + c[:, 1] * b[:, 1] + c[:, 2] * (1 - b.sum(1))
 
 
-def shift_tone(linear: Floats, mean: Floats, look: SkinLook) -> Floats:
-    """Move a skin texture (S, S, 3) whose mean face colour is `mean` to a look's pigments."""
+def tone_density(look: SkinLook) -> Floats:
+    """Optical density (3,) of a look's mean skin in red, green and blue."""
     light = -np.log(to_linear(np.array(LIGHT_SRGB)))
     dark = -np.log(to_linear(np.array(DARK_SRGB)))
-    wanted = light + look.melanin * (dark - light) + look.blood * HAEMOGLOBIN
+    out = light + look.melanin * (dark - light) + look.blood * HAEMOGLOBIN
+    return np.asarray(out, np.float32)
+
+
+def shift_tone(linear: Floats, mean: Floats, look: SkinLook) -> Floats:
+    """Move a skin texture (S, S, 3) whose mean face colour is `mean` to a look's pigments."""
+    wanted = tone_density(look)
     density = -np.log(np.clip(linear, 0.004, 1))
-    centre = -np.log(np.clip(mean, 0.004, 1))
+    centre = -np.log(np.clip(mean, 0.004, 1)).astype(np.float32)
     deviation = density - centre
     grey = deviation.mean(2, keepdims=True)
     # Much melanin hides most of the blood's redness beneath it.
@@ -108,14 +153,21 @@ def shift_tone(linear: Floats, mean: Floats, look: SkinLook) -> Floats:
     return np.exp(-(wanted + detail + chroma)).astype(np.float32)
 
 
-def mix(linear: Floats, colour_srgb: tuple[float, float, float], amount: Floats) -> Floats:
-    """Cover linear (S, S, 3) by a pigment of a colour, keeping half of the detail beneath."""
+def mix(linear: Floats, colour_srgb: tuple[float, float, float], amount: Floats,
+        pigment: Floats | None = None) -> Floats:
+    """Cover linear (S, S, 3) by a pigment of a colour, keeping half of the detail beneath.
+
+    pigment (S, S, 3): what pigments gave so far; is brought up to date in place.
+    """
     colour = to_linear(np.array(colour_srgb))
     lum = linear.mean(2, keepdims=True)
-    detail = lum / np.maximum(cv2.GaussianBlur(lum, (0, 0), 6)[..., None], 1e-3)
-    painted = colour * (0.45 + 0.55 * detail)
-    a = amount[..., None]
-    return (linear * (1 - a) + painted * a).astype(np.float32)
+    detail = lum / np.maximum(cv2.GaussianBlur(lum, (0, 0), 6)[..., None], np.float32(1e-3))
+    a = amount.astype(np.float32)[..., None]
+    painted = colour * (np.float32(0.45) + np.float32(0.55) * detail) * a
+    if pigment is not None:
+        pigment *= 1 - a
+        pigment += painted
+    return (linear * (1 - a) + painted).astype(np.float32)
 
 
 def strands(size: int, seed: int, length: int = 9, density: float = 0.10) -> Floats:
@@ -149,7 +201,7 @@ def height_slopes(linear: Floats) -> NDArray[np.int8]:
 
 def recolour_iris(texture: Bytes, hue_srgb: tuple[float, float, float], amount: float) -> Bytes:
     """Pull the iris of an eye texture (H, W, 4) towards a colour, keeping its pattern."""
-    rgb = to_linear(texture[..., :3])
+    rgb = from_bytes(texture[..., :3])
     low, high = rgb.min(2), rgb.max(2)
     saturation = (high - low) / np.maximum(high, 1e-3)
     height, width = saturation.shape
@@ -176,7 +228,7 @@ def recolour_hair(texture: Bytes, colour_srgb: tuple[float, float, float],
     The texture's luminance, divided by its mean where it is opaque, modulates the colour. rank
     0..1 tells which strands stay when the hair thins out.
     """
-    rgb = to_linear(texture[..., :3])
+    rgb = from_bytes(texture[..., :3])
     alpha = texture[..., 3].astype(np.float32) / 255
     lum = rgb @ np.array([0.3, 0.5, 0.2], np.float32)
     mean = float((lum * alpha).sum() / max(float(alpha.sum()), 1.0))
@@ -204,7 +256,7 @@ def _bleed(rgba: Floats) -> Floats:
 
 def temper_white(eye: Bytes) -> Bytes:
     """Temper the white of an eye texture, which glares beside dark skin."""
-    rgb = to_linear(eye[..., :3])
+    rgb = from_bytes(eye[..., :3])
     lum = rgb.mean(2, keepdims=True)
     white = np.clip((lum - 0.25) / 0.3, 0, 1)
     out = eye.copy()
@@ -214,7 +266,7 @@ def temper_white(eye: Bytes) -> Bytes:
 
 def brighten_teeth(teeth: Bytes) -> Bytes:
     """Teeth lighter and a little warm; gums stay."""
-    rgb = to_linear(teeth[..., :3])
+    rgb = from_bytes(teeth[..., :3])
     low, high = rgb.min(2), rgb.max(2)
     grey = np.clip(1 - 3 * (high - low) / np.maximum(high, 1e-3), 0, 1)[..., None]
     tooth = np.clip(rgb ** 0.7 * np.array([1.0, 0.93, 0.80]), 0, 0.86)
@@ -225,7 +277,7 @@ def brighten_teeth(teeth: Bytes) -> Bytes:
 
 def dye(cloth: Bytes, colour_srgb: tuple[float, float, float]) -> Bytes:
     """Dye a garment's texture in one colour, keeping its folds."""
-    rgb = to_linear(cloth[..., :3])
+    rgb = from_bytes(cloth[..., :3])
     lum = rgb @ np.array([0.3, 0.5, 0.2], np.float32)
     broad = cv2.GaussianBlur(lum, (0, 0), 12)
     folds = np.clip(lum / np.maximum(broad, 1e-3), 0.6, 1.4) ** 0.8

@@ -43,12 +43,14 @@ def proxy_topology(mesh: ObjMesh) -> Topology:
 class Refinement:
     """One level of subdivision of some triangles: each becomes four.
 
-    ends (M, 2) int32: the points between which each new point lies; tri, uv: the finer triangles.
+    ends (M, 2) int32: the points between which each new point lies; tri, uv: the finer triangles; parents
+    (T,) int32: the triangle of which each was a part.
     """
 
     ends: Ints
     tri: Ints
     uv: Floats
+    parents: Ints
 
 
 def refine_topology(top: Topology, finer: np.ndarray, count: int) -> Refinement:
@@ -61,23 +63,27 @@ def refine_topology(top: Topology, finer: np.ndarray, count: int) -> Refinement:
     has = split[place] == keys if len(split) else np.zeros_like(keys, bool)
     mid = np.where(has, count + place, -1)
     ends = np.stack([split // count, split % count], 1).astype(np.int32)
-    tris: list[list[int]] = []
-    uvs: list[np.ndarray] = []
-    for t in range(len(top.tri)):
-        for corner_set in _split_one(mid[t]):
-            tris.append([int(top.tri[t, k]) if k < 3 else int(mid[t, k - 3]) for k in corner_set])
-            uvs.append(np.stack([_corner_uv(top.uv[t], k) for k in corner_set]))
-    return Refinement(ends, np.array(tris, np.int32), np.array(uvs, np.float32))
+    corners, uvs, owner = [], [], []
+    flags = (mid >= 0) @ np.array([1, 2, 4])
+    both = np.concatenate([top.tri, mid], 1)
+    uv = np.concatenate([top.uv, (top.uv + np.roll(top.uv, -1, 1)) / 2], 1)
+    for pattern in np.unique(flags):
+        rows = np.flatnonzero(flags == pattern)
+        for corner_set in _split_one(int(pattern)):
+            corners.append(both[rows][:, corner_set])
+            uvs.append(uv[rows][:, corner_set])
+            owner.append(rows)
+    parents = np.concatenate(owner)
+    order = np.argsort(parents, kind="stable")
+    return Refinement(ends, np.concatenate(corners)[order].astype(np.int32),
+                      np.concatenate(uvs)[order].astype(np.float32),
+                      parents[order].astype(np.int32))
 
 
-def _corner_uv(uv: np.ndarray, k: int) -> np.ndarray:
-    """uv of a corner 0..2 or of the middle 3..5 of the edge after it."""
-    return uv[k] if k < 3 else (uv[k - 3] + uv[(k - 2) % 3]) / 2
-
-
-def _split_one(mid: np.ndarray) -> list[tuple[int, int, int]]:
-    """Corner triples (0..2 corners, 3..5 edge middles) for the split edges of one triangle."""
-    flags = tuple(bool(m >= 0) for m in mid)
+def _split_one(pattern: int) -> list[tuple[int, int, int]]:
+    """Corner triples (0..2 corners, 3..5 edge middles) of one triangle; bit k of the pattern: edge k
+    is split."""
+    flags = (bool(pattern & 1), bool(pattern & 2), bool(pattern & 4))
     table: dict[tuple[bool, ...], list[tuple[int, int, int]]] = {
         (False, False, False): [(0, 1, 2)],
         (True, False, False): [(0, 3, 2), (3, 1, 2)],

@@ -77,11 +77,13 @@ def test_blend_sorted_is_source_over():
     image[..., 1] = 0.4
     image[..., 3] = 1.0
     ones = np.ones((3, 3), np.float32)
+    veil = np.zeros((4, 4), np.float32)
     args = (xs, ys, np.ones(3, np.float32), tri, np.full((1, 3, 2), 0.5, np.float32), ones, 0 * ones, np.ones(3, np.float32), texture, 1.0, 0.0)
-    raster.blend_sorted(np.zeros(1, np.int32), *args, np.zeros((4, 4), np.float32), image)
+    raster.blend_sorted(np.zeros(1, np.int32), *args, np.zeros((4, 4), np.float32), image, veil)
     assert image[1, 1] == pytest.approx([0.4, 0.2, 0.0, 1.0], abs=1e-5)
+    assert veil[1, 1] == pytest.approx(0.5)
     before = image.copy()
-    raster.blend_sorted(np.zeros(1, np.int32), *args, np.full((4, 4), 9.0, np.float32), image)
+    raster.blend_sorted(np.zeros(1, np.int32), *args, np.full((4, 4), 9.0, np.float32), image, veil)
     assert np.array_equal(image, before), "a layer behind the surface must not show"
 
 
