@@ -58,6 +58,8 @@ def run(
     While it runs: space covers the picture at once, n and p change the persona, q quits.
     """
     if source is not None:
+        if any(word == "--camera" or word.startswith("--camera=") for word in sys.argv):
+            raise UsageError(f"expected the camera once, found {source!r} and --camera {capture.camera!r}; leave one of them out")
         capture = replace(capture, camera=source)
     config = Config(capture, detect, track, swap, output, guard, run_)
     console = Console(stderr=True)
