@@ -24,6 +24,10 @@ def main(argv: list[str]) -> int:
 
         return train(argv[1:])
     if argv[:1] == ["export"]:
+        if argv[1:2] == ["parser"]:
+            from engines.export.parser import main as export_parser
+
+            return export_parser(argv[2:])
         from engines.export.cli import main as export
 
         return export(argv[1:])
