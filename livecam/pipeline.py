@@ -17,6 +17,7 @@ from livecam.detect import Detector
 from livecam.errors import LivecamError, StageError, UsageError
 from livecam.guard import cover
 from livecam.guard.policy import Drawn, Judgement, Policy
+from livecam.mask import Occluded, Occlusion, nothing_before
 from livecam.swap import Swapper
 from livecam.telemetry import Telemetry
 from livecam.track import Tracker
@@ -41,6 +42,7 @@ class Stages:
     colour: Callable[[U8, U8, U8, int], U8]
     mask: Callable[[Swapped, Face, Alignment], U8]
     blend: Callable[[U8, Alignment, U8, U8], tuple[int, int, int, int]]
+    occlude: Callable[[U8, Face, Alignment], Occluded | None] = nothing_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,10 @@ def _area(face: Face) -> float:
 class Pipeline:
     """The frame path of one camera. Used by one thread."""
 
-    def __init__(self, detector: Detector, tracker: Tracker, swapper: Swapper, config: Config, telemetry: Telemetry) -> None:
+    def __init__(
+        self, detector: Detector, tracker: Tracker, swapper: Swapper, config: Config, telemetry: Telemetry, occlusion: Occlusion | None = None
+    ) -> None:
+        """occlusion: what sees hands and things before a face; without it the mask is the generator's alone."""
         self.swapper = swapper
         self.worn = ""
         self.telemetry = telemetry
@@ -101,8 +106,11 @@ class Pipeline:
         self._score = config.detect.score
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker
+        self._occlusion = occlusion
         colour = ColourMatch(config.swap.tone)
         self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, swapper.swap, colour.match, mask.alpha, blend.blend)
+        if occlusion is not None:
+            self.stages.occlude = occlusion.see
 
     def wear(self, persona: Persona) -> None:
         """Makes `persona` the identity from the next frame on."""
@@ -113,6 +121,8 @@ class Pipeline:
         """The source changed: forget what was followed and what was searched."""
         self._tracker.reset()
         self.policy.reset()
+        if self._occlusion is not None:
+            self._occlusion.reset()
 
     def process(self, frame: Frame) -> Finished:
         """Draws into `frame.image` in place and says whether it may go out as it is; if not, the whole picture is pixelated first."""
@@ -153,18 +163,20 @@ class Pipeline:
                 alignment = align.reach(alignment, face.mesh_px[:MESH_POINTS, :2])
         with span("crop"):
             wearer = stages.crop(picture, alignment)
+        seen: Occluded | None = None
         if self.choice.masks(face, faces):
             with span("swap"):
                 swapped = checked(stages.swap(wearer, face, alignment), wearer)
             with span("mask"):
-                alpha = stages.mask(swapped, face, alignment)
+                seen = stages.occlude(wearer, face, alignment)
+                alpha = mask.opened(stages.mask(swapped, face, alignment), seen)
             with span("colour"):
                 swapped = Swapped(stages.colour(swapped.crop, wearer, alpha, face.track_id), swapped.mask)
         else:
             swapped, alpha = cover_locally(wearer)
         with span("blend"):
             stages.blend(picture, alignment, swapped.crop, alpha)
-        return Drawn(face, alignment, alpha, swapped, wearer)
+        return Drawn(face, alignment, alpha, swapped, wearer, None if seen is None else seen.sure)
 
     def _any_size(self) -> bool:
         """Whether the generator takes crops of any size and scale."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from livecam import capture, detect, image, persona, registry, swap, track
+from livecam import capture, detect, image, mask, persona, registry, swap, track
 from livecam.app.meanwhile import Meanwhile
 from livecam.app.wardrobe import PutOn, Wardrobe
 from livecam.capture import Newest
@@ -57,21 +57,24 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     swapper = chosen.swapper
     worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
     swapper.wear(worn)
-    detector, tracker = finders.result()
-    made = Pipeline(detector, tracker, swapper, config, Telemetry())
+    detector, tracker, occlusion = finders.result()
+    made = Pipeline(detector, tracker, swapper, config, Telemetry(), occlusion)
     made.worn = worn.id
     link.say("persona", worn.id)
     took = time.monotonic() - begin
     if took > SLOW_S:
         link.say("progress", f"compiled and loaded in {took:.1f} s; the next start is faster")
     made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": f"{chosen.name}: {swapper.licence}"}
+    if occlusion is not None:
+        made.notices["occlusion"] = occlusion.licence
     return made
 
 
-def _finders(config: Config, store: Store) -> tuple[detect.Detector, track.Tracker]:
+def _finders(config: Config, store: Store) -> tuple[detect.Detector, track.Tracker, mask.Occlusion | None]:
     return (
         detect.load(config.detect.detector, config.detect, store, config.run.threads),
         track.load(config.track.tracker, config.track, store, config.run.threads),
+        mask.load_occlusion(store, config.run.threads),
     )
 
 

@@ -187,6 +187,11 @@ def _open_share(share: F32, place: NDArray[Any], radius: float) -> float:
     return float(np.mean(share[y0:y1, x0:x1] >= OPEN_FROM))
 
 
+def nothing_before(wearer: U8, face: Face, alignment: Alignment) -> Occluded | None:
+    """`Occlusion.see` without a network."""
+    del wearer, face, alignment
+
+
 def opened(alpha: U8, seen: Occluded | None) -> U8:
     """`alpha` (S, S) uint8 with the opening taken out; as it is when there is none."""
     if seen is None:
@@ -213,4 +218,4 @@ def wrap(network: Runtime, licence: str = "") -> Occlusion:
     return Occlusion(network, size, licence)
 
 
-__all__ = ["Occluded", "Occlusion", "load", "opened", "wrap"]
+__all__ = ["Occluded", "Occlusion", "load", "nothing_before", "opened", "wrap"]
