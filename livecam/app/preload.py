@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import contextlib
 
+from livecam._lean import NUMBA_EXTRAS, OPENVINO_EXTRAS, without
+
 TARGET = "livecam.app.preload:preload"
 
 
 def preload() -> None:
     """Imports the heavy libraries, and makes numba and OpenVINO ready. Raises ImportError."""
     import cv2
-    import numba  # noqa: F401
-    import openvino
 
     cv2.setNumThreads(1)
-    with contextlib.suppress(ImportError, AttributeError):  # inside numba: only a head start, the first kernel does it otherwise
-        from numba.core.registry import cpu_target
+    with without(*NUMBA_EXTRAS):
+        import numba  # noqa: F401
 
-        cpu_target.typing_context.refresh()
-        cpu_target.target_context.refresh()
+        with contextlib.suppress(ImportError, AttributeError):  # inside numba: only a head start, the first kernel does it otherwise
+            from numba.core.registry import cpu_target
+
+            cpu_target.typing_context.refresh()
+            cpu_target.target_context.refresh()
+    with without(*OPENVINO_EXTRAS):
+        import openvino
     with contextlib.suppress(RuntimeError):  # told when a network is opened
         openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")  # loads the plug-in
