@@ -55,14 +55,15 @@ def _sample(lanes, x, y):  # type: ignore[no-untyped-def]
     height, width = lanes.shape
     x = min(max(x, 0.0), width - 1.001)
     y = min(max(y, 0.0), height - 1.001)
-    i, j = int(x), int(y)
-    fx, fy = np.uint64((x - i) * 256.0), np.uint64((y - j) * 256.0)
+    column, row = np.int32(x), np.int32(y)
+    fx, fy = np.uint64(np.int32((x - column) * 256.0)), np.uint64(np.int32((y - row) * 256.0))
+    i, j, one = np.uint64(column), np.uint64(row), np.uint64(1)  # unsigned places: signed ones are asked whether they count from the end
     w11 = (fx * fy + np.uint64(128)) >> np.uint64(8)
     total = (
         lanes[j, i] * (np.uint64(256) - fx - fy + w11)
-        + lanes[j, i + 1] * (fx - w11)
-        + lanes[j + 1, i] * (fy - w11)
-        + lanes[j + 1, i + 1] * w11
+        + lanes[j, i + one] * (fx - w11)
+        + lanes[j + one, i] * (fy - w11)
+        + lanes[j + one, i + one] * w11
         + _HALF
     )
     return (total >> np.uint64(8)) & _LANES

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from livecam.swap import _mesh_points
 from livecam.swap import _mesh_triangles as topology
 from livecam.types import F32, F64
 
@@ -55,6 +56,13 @@ class Pose:
 
 def fit_pose(persona: F32, crop: F32) -> Pose:
     """Least-squares similarity of the rigid points (Umeyama 1991, in space)."""
+    rotation, shift = np.empty((3, 3)), np.empty(3)
+    scale = _mesh_points.fit_pose(persona, crop, topology.rows(RIGID), rotation, shift)
+    return Pose(scale, rotation, shift) if 0.0 < scale < math.inf else fit_pose_plain(persona, crop)
+
+
+def fit_pose_plain(persona: F32, crop: F32) -> Pose:
+    """`fit_pose` by a singular value decomposition; also for points that make a flat or mirrored figure."""
     index = topology.rows(RIGID)
     a, b = persona[index].astype(np.float64), crop[index].astype(np.float64)
     am, bm = a.mean(axis=0), b.mean(axis=0)
@@ -213,9 +221,7 @@ def place_lids(mesh: F32, eye: Eye, openness: float, pose: Pose) -> F32:
     index = topology.rows(eye.index)
     middle = (mesh[eye.index[0]] + mesh[eye.index[8]]) / 2
     target = np.concatenate(lid_lines(eye, openness)) @ (pose.scale * pose.rotation.T).astype(np.float32) + middle
-    moved = (target - mesh[index]).astype(np.float32)
-    mesh += eye.spread @ moved
-    mesh[index] = target
+    _mesh_points.move_lids(mesh, index, target, eye.spread)
     return middle
 
 

@@ -16,6 +16,7 @@ from livecam.config import SwapConfig
 from livecam.errors import StageError
 from livecam.store import Store
 from livecam.swap import _mesh_light as light
+from livecam.swap import _mesh_points
 from livecam.swap import _mesh_raster as raster
 from livecam.swap import _mesh_shape as shape
 from livecam.swap import _mesh_triangles as topology
@@ -213,6 +214,7 @@ def _lit(worn: Worn, gains: F64) -> _Lit:
 
 def warm_up() -> None:
     """Compile (or load from the disk) the kernels; the first time takes some seconds."""
+    _mesh_points.warm_up()
     out, mask, depth = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), np.full((8, 8), 1e9, np.float32)
     lanes = np.zeros((4, 4), np.uint64)
     points = np.array([[1, 1, 0], [6, 1, 0], [1, 6, 0]], np.float32)
@@ -231,11 +233,10 @@ def _to_crop(face: Face, alignment: Alignment) -> F32:
     if face.mesh_px is None or face.mesh_px.shape[0] < MESH_POINTS_WITH_IRIS:
         found = "none" if face.mesh_px is None else str(face.mesh_px.shape)
         raise StageError(f"the mesh swapper expects a tracker with a mesh (478, 3), got {found}; use --track mediapipe")
-    matrix = alignment.matrix
     out = np.empty((MESH_POINTS_WITH_IRIS, 3), np.float32)
-    out[:, :2] = face.mesh_px[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-    out[:, 2] = face.mesh_px[:, 2] * math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
-    if not np.isfinite(out).all() or float(np.ptp(out[:, 0])) < 4.0 or float(np.abs(out).max()) > 1e5:
+    seen = np.ascontiguousarray(face.mesh_px[:MESH_POINTS_WITH_IRIS], np.float32)
+    finite, wide_px, most_px = _mesh_points.to_crop(seen, np.ascontiguousarray(alignment.matrix), out)
+    if not finite or wide_px < 4.0 or most_px > 1e5:
         raise StageError("expected a finite mesh at least 4 px wide in the crop; the face is to be found again")
     return out
 
