@@ -41,7 +41,7 @@ JUDGED = 256
 class Recipe:
     """What a run depends on besides its data. extra: share of samples that get one more occluder; pool: occluders drawn at the start."""
 
-    batch: int = 16
+    batch: int = 8
     lr: float = 2e-3
     decay: float = 1e-4
     extra: float = 0.6
@@ -60,7 +60,7 @@ class ParserTask:
         self._samples, self._judged = samples, judged
         self._pool = data.make_pool(recipe.pool, recipe.seed, data.standard_five())
         self._unseen = data.make_pool(max(recipe.pool // 6, 8), recipe.seed + 1000, data.standard_five())
-        net = Parser(config)
+        net = Parser(config).to(memory_format=torch.channels_last)
         self.config = checkpoint.to_json(asdict(config))
         self.recipe: Mapping[str, object] = asdict(recipe) | {"samples": len(samples)}
         self.modules: dict[str, nn.Module] = {"model": net}
@@ -78,7 +78,7 @@ class ParserTask:
         rng = np.random.default_rng([recipe.seed, 3, step])
         x, classes, cover = data.make_batch(self._samples, self._pool, rng, recipe.batch, self._net_config.size, data.Change(recipe.extra))
         net.train()
-        parts = losses(net, torch.from_numpy(x), torch.from_numpy(classes), torch.from_numpy(cover))
+        parts = losses(net, torch.from_numpy(x).contiguous(memory_format=torch.channels_last), torch.from_numpy(classes), torch.from_numpy(cover))
         total = parts["occluder"] + DICE_WEIGHT * parts["dice"] + CLASS_WEIGHT * parts["classes"]
         optimizer.zero_grad(set_to_none=True)
         total.backward()
