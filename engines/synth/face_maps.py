@@ -120,7 +120,8 @@ def paint_skin(raw: Bytes, mesh: ObjMesh, look: sk.SkinLook) -> sk.SkinMaps:
         out = sk.mix(out, look.eyeshadow_srgb, look.eyeshadow * area["lids"], pigment)
     if look.lipstick > 0:
         out = sk.mix(out, look.lipstick_srgb, look.lipstick * lips, pigment)
-    gloss = 90 + 60 * area["oily"] + (90 + 60 * look.lipstick) * lips - 55 * np.clip(
+    beard = look.beard * np.clip(area["beard"] + area["moustache"], 0, 1) * (1 - lips)
+    gloss = 90 - 60 * beard + 60 * area["oily"] + (90 + 60 * look.lipstick) * lips - 55 * np.clip(
         area["scalp"], 0, 1)
     return sk.SkinMaps(sk.to_bytes(out), slopes, np.clip(gloss, 20, 255).astype(np.uint8),
                        sk.to_bytes(pigment))

@@ -18,7 +18,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -51,6 +51,7 @@ PERSONA_SEEDS_FROM = 5_000
 SECOND_TRY = 1_000
 """Somebody whose portrait the tracker does not find is replaced by the seed so much higher."""
 MOST_TRIES = 6
+BARE_FRINGE_DM = 0.6
 TWIN_NOISE = 1 << 30
 
 
@@ -87,6 +88,13 @@ def persona_seed(settings: Settings, index: int, attempt: int) -> int:
     return start + index + SECOND_TRY * attempt * 20
 
 
+def bare_forehead(look: Look) -> Look:
+    """The same look with hair cut away before the forehead: a portrait is to show the face."""
+    if look.hair not in sampler.FRINGED_HAIR:
+        return look
+    return replace(look, fringe=max(look.fringe or 0.0, BARE_FRINGE_DM))
+
+
 class Studio:
     """Draws the samples of a set; keeps people and persona files."""
 
@@ -108,7 +116,7 @@ class Studio:
             return look
         for attempt in range(MOST_TRIES):
             seed = persona_seed(self._settings, index, attempt)
-            look = sampler.sample(seed).look
+            look = bare_forehead(sampler.sample(seed).look)
             if (self._people / f"{index:03d}.skip{attempt}").is_file():
                 continue
             try:
