@@ -21,6 +21,7 @@ import time
 import zlib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -258,9 +259,14 @@ def clean_stale() -> int:
     return removed
 
 
+@lru_cache(maxsize=8)
+def _sampled(height_px: int) -> tuple[int, ...]:
+    return tuple(np.linspace(0, height_px - 1, min(SAMPLED_ROWS, height_px)).astype(int).tolist())
+
+
 def _rows_crc(image: U8) -> int:
     crc = 0
-    for row in np.linspace(0, image.shape[0] - 1, min(SAMPLED_ROWS, image.shape[0])).astype(int):
+    for row in _sampled(image.shape[0]):
         crc = zlib.crc32(image[row].data, crc)
     return crc
 
