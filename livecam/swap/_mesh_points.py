@@ -33,11 +33,34 @@ def to_crop(points, matrix, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def _nearest_rotation(rotation):  # type: ignore[no-untyped-def]
+    """The orthogonal factor of the polar decomposition of a (3, 3) float64 matrix, in place (Higham 1986, with scaling); False when its
+    determinant is not above 0."""
+    other = np.empty((3, 3))
+    for _ in range(POLAR_ROUNDS):
+        for j in range(3):
+            for k in range(3):
+                j1, j2, k1, k2 = (j + 1) % 3, (j + 2) % 3, (k + 1) % 3, (k + 2) % 3
+                other[j, k] = rotation[j1, k1] * rotation[j2, k2] - rotation[j1, k2] * rotation[j2, k1]
+        determinant = rotation[0, 0] * other[0, 0] + rotation[0, 1] * other[0, 1] + rotation[0, 2] * other[0, 2]
+        if not determinant > 0.0:
+            return False
+        grow = determinant ** (-1.0 / 3.0)
+        moved = 0.0
+        for j in range(3):
+            for k in range(3):
+                newer = 0.5 * (grow * rotation[j, k] + other[j, k] / (determinant * grow))
+                moved = max(moved, abs(newer - rotation[j, k]))
+                rotation[j, k] = newer
+        if moved < POLAR_DONE:
+            break
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
 def fit_pose(persona, crop, index, rotation, shift):  # type: ignore[no-untyped-def]
     """The similarity of the points `index` (K,) of persona to those of crop ((N, 3) float32 both): writes rotation ((3, 3) float64) and
-    shift ((3,) float64); returns the scale, 0 when the points tell of no rotation.
-
-    Its rotation is the orthogonal factor of the polar decomposition of the cross-covariance (Higham 1986, with scaling)."""
+    shift ((3,) float64); returns the scale, 0 when the points tell of no rotation."""
     am, bm, spread = np.zeros(3), np.zeros(3), 0.0
     for i in index:
         for k in range(3):
@@ -50,25 +73,9 @@ def fit_pose(persona, crop, index, rotation, shift):  # type: ignore[no-untyped-
             spread += here * here
             for j in range(3):
                 both[j, k] += (crop[i, j] - bm[j]) * here
-    other = np.empty((3, 3))
     rotation[:] = both
-    for _ in range(POLAR_ROUNDS):
-        for j in range(3):
-            for k in range(3):
-                j1, j2, k1, k2 = (j + 1) % 3, (j + 2) % 3, (k + 1) % 3, (k + 2) % 3
-                other[j, k] = rotation[j1, k1] * rotation[j2, k2] - rotation[j1, k2] * rotation[j2, k1]
-        determinant = rotation[0, 0] * other[0, 0] + rotation[0, 1] * other[0, 1] + rotation[0, 2] * other[0, 2]
-        if not determinant > 0.0:
-            return 0.0
-        grow = determinant ** (-1.0 / 3.0)
-        moved = 0.0
-        for j in range(3):
-            for k in range(3):
-                newer = 0.5 * (grow * rotation[j, k] + other[j, k] / (determinant * grow))
-                moved = max(moved, abs(newer - rotation[j, k]))
-                rotation[j, k] = newer
-        if moved < POLAR_DONE:
-            break
+    if not _nearest_rotation(rotation):
+        return 0.0
     scale = (rotation * both).sum() / spread
     for j in range(3):
         shift[j] = bm[j] - scale * (rotation[j, 0] * am[0] + rotation[j, 1] * am[1] + rotation[j, 2] * am[2])
