@@ -14,7 +14,9 @@ LICENCE = "Apache-2.0"
 MAKER = "livecam"
 
 
-def write_lite(folder: Path, name: str, files: Mapping[str, Path], metadata: Mapping[str, str], config: LiteConfig, report: Mapping[str, Any]) -> None:
+def write_lite(
+    folder: Path, name: str, files: Mapping[str, Path], metadata: Mapping[str, str], config: LiteConfig, report: Mapping[str, Any]
+) -> None:
     """Cards of the fp32 and INT8 networks and of the mapper."""
     side, recipe = config.size, json.loads(metadata["recipe"])
     tensors = (

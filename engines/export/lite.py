@@ -26,8 +26,6 @@ from engines.train.shards import Pool
 SIGNATURE = Signature(("x", "film"), ("rgb", "mask"))
 COMPOSITION = ("/Slice", "/Sub", "/Mul", "/Add", "/Clip", "/Concat")
 """Names of the nodes after the head, where the network's change is added to the picture: these stay in float."""
-FILM = ("Split", "/Split", "/Unsqueeze", "/blocks", "/up")
-FILM_NODES = (r".*/Mul$", r".*/blocks\.\d+/Add$", r"/up\d/Add_1$")
 CALIBRATION, PARITY = 200, 16
 PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
@@ -57,9 +55,8 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
     name = f"lite{lite.config.size}"
     out.mkdir(parents=True, exist_ok=True)
     samples = _samples(lite, data, people)
-    files = {
-        "fp32": out / f"{name}.onnx", "fp16": out / f"{name}-fp16.onnx", "int8": out / f"{name}-int8.onnx", "mapper": out / f"{name}-mapper.safetensors",
-    }  # fmt: skip
+    endings = {"fp32": ".onnx", "fp16": "-fp16.onnx", "int8": "-int8.onnx", "mapper": "-mapper.safetensors"}
+    files = {role: out / f"{name}{ending}" for role, ending in endings.items()}
     example = [torch.from_numpy(samples[0][key]) for key in SIGNATURE.inputs]
     onnx_files.write_fp32(lite.generator, example, SIGNATURE, files["fp32"])
     onnx_files.write_fp16(files["fp32"], files["fp16"], (*COMPOSITION, *_film_nodes(lite)))

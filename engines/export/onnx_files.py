@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def run(path: Path, inputs: Sequence[Arrays]) -> list[Arrays]:
     return [dict(zip(names, session.run(names, one), strict=True)) for one in inputs]
 
 
-def difference(found: Sequence[Mapping[str, NDArray[np.float32]]], wanted: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, dict[str, float]]:
+def difference(found: Sequence[Arrays], wanted: Sequence[Arrays]) -> dict[str, dict[str, float]]:
     """Per output: greatest absolute difference and PSNR in dB for a peak of 1."""
     out: dict[str, dict[str, float]] = {}
     for name in wanted[0]:

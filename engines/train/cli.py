@@ -14,13 +14,16 @@ from typing import Any
 import cv2
 import torch
 
+from engines.nets import identity as identity_net
 from engines.nets import lite as lite_net
+from engines.nets import simswap as simswap_net
 from engines.nets.sface import SFace
 from engines.train import checkpoint
 from engines.train.batches import Ablation
 from engines.train.errors import TrainingError
-from engines.train.lite import LiteOptions, LiteTask, Weights
+from engines.train.identity import IdentityOptions, IdentityTask, IdentityWeights
 from engines.train.loop import LAST, Plan, Task, Trainer
+from engines.train.pairs import Options, PairTask, Weights
 from engines.train.people import People
 from engines.train.shards import Pool
 from livecam.config import RunConfig
@@ -28,6 +31,8 @@ from livecam.errors import LivecamError
 from livecam.store import Store
 
 TASKS = ("lite", "simswap", "identity")
+CROP_PX = 128
+"""Crops that the embedder is trained on, before they are aligned to 112 px."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,16 +89,17 @@ def _run(args: argparse.Namespace) -> Path:
 def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:
     rank, device, parallel = _process(args.device)
     store = Store(RunConfig().cache_dir)
-    people = People.beside(args.data, store)
     shards = tuple(json.loads(saved["state"])["shards"]) if saved else ()
     face = SFace(store.path("sface"))
-    if args.task == "lite":
-        config = _config(lite_net.CONFIGS, lite_net.LiteConfig, args.config, saved)
-        weights = dataclasses.replace(Weights(), **_weights(args.weight, Weights))
-        without = Ablation(**dict.fromkeys(args.without, True))
-        options = LiteOptions(config, weights, without=without, batch=args.batch, lr=args.lr, seed=args.seed, rank=rank, device=device)
-        return LiteTask(options, Pool(args.data, config.size, shards), people, face, parallel)
-    raise TrainingError(f"the task {args.task} is not there")
+    common = {"batch": args.batch, "lr": args.lr, "seed": args.seed, "rank": rank, "device": device}
+    if args.task == "identity":
+        config = _config(identity_net.CONFIGS, identity_net.IdentityConfig, args.config, saved)
+        given = IdentityWeights(**_weights(args.weight, IdentityWeights))
+        return IdentityTask(IdentityOptions(config, given, **common), Pool(args.data, CROP_PX, shards), face)
+    nets = lite_net if args.task == "lite" else simswap_net
+    config = _config(nets.CONFIGS, lite_net.LiteConfig if args.task == "lite" else simswap_net.SimswapConfig, args.config, saved)
+    options = Options(config, Weights(**_weights(args.weight, Weights)), without=Ablation(**dict.fromkeys(args.without, True)), **common)
+    return PairTask(options, Pool(args.data, config.size, shards), People.beside(args.data, store), face, parallel)
 
 
 def _config(named: dict[str, Any], kind: type[Any], name: str, saved: dict[str, str]) -> Any:

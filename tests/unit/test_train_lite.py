@@ -15,8 +15,8 @@ from engines.nets.lite import CONFIGS, Generator, Lite  # noqa: E402
 from engines.train import augment, batches, checkpoint, shards  # noqa: E402
 from engines.train.batches import Ablation  # noqa: E402
 from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
-from engines.train.lite import LiteOptions, LiteTask, Weights  # noqa: E402
 from engines.train.loop import LAST, LOG, WEIGHTS, Plan, Trainer  # noqa: E402
+from engines.train.pairs import Options, PairTask, Weights  # noqa: E402
 from engines.train.people import People  # noqa: E402
 from engines.train.shards import Pool  # noqa: E402
 
@@ -36,9 +36,9 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _task(data: Path, names: tuple[str, ...] = (), **weights: float) -> LiteTask:
-    options = LiteOptions(TINY, Weights(**weights), batch=4, lr=5e-3)  # type: ignore[arg-type]
-    return LiteTask(options, Pool(data, TINY.size, names), People(data, None, known=lite_shards.people()), None)
+def _task(data: Path, names: tuple[str, ...] = (), **weights: float) -> PairTask:
+    options = Options(TINY, Weights(**weights), batch=4, lr=5e-3)  # type: ignore[arg-type]
+    return PairTask(options, Pool(data, TINY.size, names), People(data, None, known=lite_shards.people()), None)
 
 
 def test_untrained_gives_the_drawing_back() -> None:

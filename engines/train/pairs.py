@@ -1,4 +1,4 @@
-"""Training of `lite` on rendered truth.
+"""Training of a generator (`lite`, `simswap`) on rendered truth.
 
 The loss, its weights and their sources are `Weights`. The judge (PatchGAN) enters in the last part of the run, when reconstruction has settled:
 from the start it costs half as much again per step and buys nothing that truth does not say.
@@ -6,7 +6,7 @@ from the start it costs half as much again per step and buys nothing that truth 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from engines.nets.discriminator import PatchConfig, PatchGan, hinge_discriminator, hinge_generator, r1_penalty
 from engines.nets.lite import Lite, LiteConfig
 from engines.nets.sface import SFace, aligned
+from engines.nets.simswap import Simswap, SimswapConfig
 from engines.train import batches, checkpoint, losses
 from engines.train.augment import Strength
 from engines.train.batches import Ablation, Batch
@@ -35,6 +36,8 @@ SCAN_EVERY = 50
 CLIP = 1.0
 """Greatest norm of the gradient."""
 GRID_ROWS = 8
+MASK = 4
+"""Channel of the mask, in networks that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,10 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class LiteOptions:
+class Options:
     """batch: samples a step and process; lr: peak of AdamW's rate; rank: this process under torchrun."""
 
-    config: LiteConfig = field(default_factory=LiteConfig)
+    config: LiteConfig | SimswapConfig = field(default_factory=LiteConfig)
     weights: Weights = field(default_factory=Weights)
     strength: Strength = field(default_factory=Strength)
     without: Ablation = field(default_factory=Ablation)
@@ -77,31 +80,49 @@ class LiteOptions:
     device: str = "cpu"
 
 
-class LiteTask:
+Forward = Callable[[nn.Module, Batch], Tensor]
+"""A network's output for a batch: (N, 5, S, S) colour, share, mask before clamping, or (N, 3, S, S) colour alone."""
+
+
+def _refined(net: nn.Module, batch: Batch) -> Tensor:
+    return net(batch.x.contiguous(memory_format=torch.channels_last), batch.embedding)
+
+
+def _injected(net: nn.Module, batch: Batch) -> Tensor:
+    return net(batch.x[:, 0:3], batch.embedding)
+
+
+def _network(config: LiteConfig | SimswapConfig) -> tuple[str, nn.Module, Forward]:
+    if isinstance(config, SimswapConfig):
+        return "simswap", Simswap(config), _injected
+    return "lite", Lite(config), _refined
+
+
+class PairTask:
     """See engines.train.loop.Task."""
 
-    name = "lite"
-
-    def __init__(self, options: LiteOptions, pool: Pool, people: People, face: SFace | None, parallel: bool = False) -> None:
+    def __init__(self, options: Options, pool: Pool, people: People, face: SFace | None, parallel: bool = False) -> None:
         """face: None leaves the identity loss out. parallel: under torchrun, after init_process_group."""
         torch.manual_seed(options.seed)
         self._options, self._pool, self._people = options, pool, people
         self._device = torch.device(options.device)
-        self._lite = Lite(options.config).to(self._device, memory_format=torch.channels_last)
+        self.name, model, self._forward = _network(options.config)
+        self._model = model.to(self._device, memory_format=torch.channels_last)
         self._judge = PatchGan(PatchConfig()).to(self._device)
         self._face = face.to(self._device) if face else None
-        self._net: nn.Module = DistributedDataParallel(self._lite) if parallel else self._lite
+        self._net: nn.Module = DistributedDataParallel(self._model) if parallel else self._model
         self._judging: nn.Module = DistributedDataParallel(self._judge) if parallel else self._judge
-        self.modules: dict[str, nn.Module] = {"model": self._lite, "judge": self._judge}
+        self.modules: dict[str, nn.Module] = {"model": self._model, "judge": self._judge}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "model": torch.optim.AdamW(self._lite.parameters(), options.lr, betas=(0.9, 0.99), weight_decay=1e-4),
+            "model": torch.optim.AdamW(self._model.parameters(), options.lr, betas=(0.9, 0.99), weight_decay=1e-4),
             "judge": torch.optim.AdamW(self._judge.parameters(), options.lr, betas=(0.5, 0.99), weight_decay=0.0),
         }
         self.peak = options.lr
         self.config = checkpoint.to_json(asdict(options.config))
         self.recipe: Mapping[str, object] = {
             "batch": options.batch, "lr": options.lr, "seed": options.seed, "losses": asdict(options.weights),
-            "augmentation": asdict(options.strength), "without": asdict(options.without), "embedder": people.model, "samples": len(pool), "sources": "people rendered by engines.synth",
+            "augmentation": asdict(options.strength), "without": asdict(options.without),
+            "embedder": people.model, "samples": len(pool), "sources": "people rendered by engines.synth",
         }  # fmt: skip
 
     def state(self) -> dict[str, object]:
@@ -119,7 +140,7 @@ class LiteTask:
         batch = batch.to(self._device)
         judged = options.weights.adversarial > 0 and progress >= options.weights.judge_from
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            out = self._net(batch.x.contiguous(memory_format=torch.channels_last), batch.embedding)
+            out = self._forward(self._net, batch)
         out = out.float()
         terms = self._terms(out, batch, step)
         figures = {key: float(value.detach()) for key, value in terms.items()}
@@ -138,8 +159,9 @@ class LiteTask:
         terms = {
             "reconstruction": losses.weighted(error, weight),
             "laplacian": losses.laplacian(error, weight),
-            "mask": losses.weighted(out[:, 4:5] - batch.oval, torch.ones_like(batch.oval)),
         }
+        if out.shape[1] > MASK:
+            terms["mask"] = losses.weighted(out[:, MASK : MASK + 1] - batch.oval, torch.ones_like(batch.oval))
         every = self._options.weights.identity_every
         if self._face is not None and every and step % every == 0:
             few = slice(0, self._options.weights.identity_count)
@@ -186,7 +208,7 @@ class LiteTask:
     def checkup(self, model: nn.Module, picture: Path) -> dict[str, float]:
         """PSNR, L1, sharpness and SFace's cosine of held-out samples, of ours and of the drawing; grid: wearer, drawing, ours, truth, mask."""
         batch = batches.all_of(self._pool.held_out, self._people, self._options.without).to(self._device)
-        out = model(batch.x, batch.embedding).float().clamp(0, 1)
+        out = self._forward(model, batch).float().clamp(0, 1)
         seen = batch.oval * (1 - batch.occluder)
         drawing = batch.x[:, 3:6] * batch.x[:, 6:7] + batch.x[:, 0:3] * (1 - batch.x[:, 6:7])
         figures: dict[str, float] = {}
@@ -197,7 +219,8 @@ class LiteTask:
             if self._face is not None:
                 pair = (self._face(aligned(losses.composite(p, batch.truth, batch.oval), CROP)) for p in (drawn, batch.truth))
                 figures[f"{name}cosine"] = 1 - float(losses.identity(*pair))
-        rows = torch.cat([batch.x[:, 0:3], batch.x[:, 3:6], out[:, 0:3], batch.truth, out[:, 4:5].expand(-1, 3, -1, -1)], dim=3)[:GRID_ROWS]
+        mask = out[:, MASK : MASK + 1] if out.shape[1] > MASK else batch.oval
+        rows = torch.cat([batch.x[:, 0:3], batch.x[:, 3:6], out[:, 0:3], batch.truth, mask.expand(-1, 3, -1, -1)], dim=3)[:GRID_ROWS]
         write_grid(picture, rows)
         return figures
 

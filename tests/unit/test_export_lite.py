@@ -1,0 +1,81 @@
+"""Exported files say what PyTorch says, and livecam reads them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import lite_shards
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the engines group is not installed")
+pytest.importorskip("nncf", reason="the engines group is not installed")
+
+from engines.export import lite as exporting  # noqa: E402
+from engines.nets.lite import CONFIGS, Lite  # noqa: E402
+from engines.train import checkpoint  # noqa: E402
+from engines.train.errors import CheckpointError  # noqa: E402
+from engines.train.people import People  # noqa: E402
+from livecam import runtimes  # noqa: E402
+from livecam.store import read_cards, sha256_of  # noqa: E402
+from livecam.swap._lite_weights import read_mapper  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, exporting.Exported, Path]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("export")
+    lite = Lite(CONFIGS["tiny"]).eval()
+    for layer in (lite.generator.head, *(block.second for block in lite.generator.blocks)):
+        torch.nn.init.normal_(layer.weight, std=0.05)
+    config = checkpoint.to_json(asdict(lite.config))
+    metadata = {"format": checkpoint.WEIGHTS, "task": "lite", "config": config, "recipe": '{"embedder":"sface"}', "step": "7"}
+    checkpoint.write(folder / "w.safetensors", lite.state_dict(), metadata)
+    lite_shards.write(folder / "pairs-00000.npz", 20)
+    people = People(folder, None, known=lite_shards.people())
+    return lite, exporting.export(folder / "w.safetensors", folder / "out", folder / "cards", folder, people), folder
+
+
+def test_each_form_is_near_pytorch(made: tuple[Lite, exporting.Exported, Path]) -> None:
+    report = made[1].report
+    for role, least_db in (("fp32", 100.0), ("fp16", 60.0), ("int8", exporting.LEAST_INT8_DB)):
+        assert report[role]["rgb"]["psnr_db"] > least_db  # type: ignore[index]
+        assert report[role]["mask"]["psnr_db"] > least_db  # type: ignore[index]
+
+
+def test_int8_is_int8(made: tuple[Lite, exporting.Exported, Path]) -> None:
+    files = made[1].files
+    assert files["int8"].read_bytes().count(b"DequantizeLinear") > 10
+    assert files["fp16"].stat().st_size < 0.8 * files["fp32"].stat().st_size
+
+
+def test_the_loop_runs_network_and_mapper_as_pytorch_does(made: tuple[Lite, exporting.Exported, Path]) -> None:
+    lite, exported, _ = made
+    rng = np.random.default_rng(1)
+    embedding = rng.normal(size=128).astype(np.float32)
+    embedding /= np.linalg.norm(embedding)
+    mapper = read_mapper(exported.files["mapper"])
+    x = rng.random((1, 10, 32, 32), np.float32)
+    found = runtimes.load("openvino", exported.files["fp32"], 1).run({"x": x, "film": mapper.film(embedding)})
+    with torch.no_grad():
+        rgb, mask = lite.generator(torch.from_numpy(x), lite.mapper(torch.from_numpy(embedding)[None]))
+    assert np.abs(found["rgb"] - rgb.numpy()).max() < 1e-4
+    assert np.abs(found["mask"] - mask.numpy()).max() < 1e-4
+    assert mapper.embedder == "sface"
+
+
+def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path]) -> None:
+    _, exported, folder = made
+    cards = read_cards(folder / "cards")
+    assert set(cards) == {"lite32", "lite32_int8", "lite32_mapper"}
+    assert cards["lite32_int8"].sha256 == sha256_of(exported.files["int8"])
+    assert cards["lite32_int8"].data["crop"]["scale"] == 0.78
+    assert cards["lite32"].data["training"]["step"] == 7
+
+
+def test_another_tasks_weights_are_refused(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "w.safetensors", {"a": torch.ones(1)}, {"format": checkpoint.WEIGHTS, "task": "parser"})
+    with pytest.raises(CheckpointError, match="expected livecam-weights-1, task lite, found livecam-weights-1, task parser"):
+        exporting.load(tmp_path / "w.safetensors")
