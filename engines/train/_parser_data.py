@@ -23,7 +23,9 @@ F32 = NDArray[np.float32]
 
 KEPT_PX = 160
 """Side at which samples are kept: somewhat more than the network's, so that a closer crop is not blurred."""
-OCCLUDER_CLASS = 7
+HAIR_CLASS, OCCLUDER_CLASS = 5, 7
+EDGE_PX = 2
+"""A thing's soft edge reaches so far beyond the pixels of its class, at KEPT_PX."""
 OPAQUE = 128
 """Occluder alpha from which a pixel's class is the occluder's."""
 TONES_SRGB = ((232, 196, 176), (218, 172, 148), (200, 148, 120), (170, 118, 90), (132, 88, 66), (98, 64, 50), (70, 46, 38))
@@ -68,6 +70,12 @@ def _shrunk(picture: U8, side: int, labels: bool = False) -> U8:
     return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA), np.uint8)
 
 
+def _things_only(cover: U8, classes: U8) -> U8:
+    """The alpha of things: pairs also count the wearer's own hair before the face, which is another class."""
+    near = cv2.dilate((classes == OCCLUDER_CLASS).astype(np.uint8), np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8))
+    return np.where((near > 0) & (classes != HAIR_CLASS), cover, np.uint8(0))
+
+
 def _skin_of(picture: U8, classes: U8) -> F32:
     skin = picture[classes == 1]
     return np.median(skin, 0).astype(np.float32) if len(skin) > 20 else np.array([120, 140, 180], np.float32)
@@ -86,7 +94,7 @@ def read_shards(paths: Sequence[Path], most: int = 0) -> Samples:
         scale = KEPT_PX / pictures.shape[1]
         for k in range(len(pictures)):
             small, kinds = _shrunk(pictures[k], KEPT_PX), _shrunk(classes[k], KEPT_PX, True)
-            for name, value in (("wearer", small), ("classes", kinds), ("occluder", _shrunk(cover[k], KEPT_PX)),
+            for name, value in (("wearer", small), ("classes", kinds), ("occluder", _things_only(_shrunk(cover[k], KEPT_PX), kinds)),
                                 ("five", (five[k] + 0.5) * scale - 0.5), ("skin", _skin_of(small, kinds))):
                 parts[name].append(value)
             count += 1
