@@ -22,7 +22,8 @@ class Strength:
     """How much. Probabilities, and greatest or standard amounts.
 
     gain: log2 of brightness; tint: log2 of each channel; gamma: log2; warp_px: of the drawing at 128 px; relight: relative, a smooth field;
-    noise: grey levels; landmarks_px: at 128 px; identity: noise on the embedding (whose entries are about 0.09).
+    noise: grey levels; landmarks_px: at 128 px; identity: noise on the embedding (whose entries are about 0.09);
+    oneself: share of samples in which the wearer is given as the answer has them (SimSwap's self-reconstruction).
     """
 
     photometric: float = 0.8
@@ -37,6 +38,7 @@ class Strength:
     noise: float = 6.0
     landmarks_px: float = 0.35
     identity: float = 0.02
+    oneself: float = 0.03
 
 
 @dataclass(slots=True)
@@ -65,9 +67,11 @@ def plain(samples: Samples, row: int) -> Varied:
 def vary(samples: Samples, row: int, rng: np.random.Generator, strength: Strength) -> Varied:
     """The sample changed at random."""
     size = samples.wearer.shape[1]
+    oneself = rng.random() < strength.oneself
     landmarks = samples.landmarks[row] + rng.normal(0, strength.landmarks_px * size / 128, (1, 2)).astype(np.float32)
     landmarks = landmarks + rng.normal(0, strength.landmarks_px * size / 384, landmarks.shape).astype(np.float32)
     out = _varied(samples, row, landmarks)
+    out.wearer = out.truth if oneself else out.wearer
     if rng.random() < strength.photometric:
         table = _table(rng, strength)
         out.wearer, out.truth, out.mesh = (_looked_up(p, table) for p in (out.wearer, out.truth, out.mesh))

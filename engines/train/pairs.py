@@ -48,7 +48,7 @@ class Weights:
     the mask against the oval; identity: 1 - cosine of SFace against truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction
     of 10; here truth says most of it already); feature: SFace's early features against truth's, a perceptual loss (Johnson et al. 2016);
     adversarial, matching: hinge and weak feature matching (SimSwap: 1 and 10); penalty: R1 (Mescheder et al. 2018), every `penalty_every` steps.
-    Self-reconstruction (SimSwap) needs no term: samples with a == b are in the set, and their truth is the wearer.
+    Self-reconstruction (SimSwap) is a share of the samples: augment.Strength.oneself.
     """
 
     reconstruction: float = 1.0
