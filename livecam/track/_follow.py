@@ -43,7 +43,7 @@ LONGEST_GAP_NS = 1_000_000_000
 
 @dataclass(slots=True)
 class _Track:
-    """One face being followed. found: what was seen last, and where to look next. before: the same one frame earlier, None when it was not followed."""
+    """One face being followed. found: what was seen last, and where to look next. before: where it was one frame earlier, None if not followed."""
 
     number: int
     found: Landmarks
