@@ -341,7 +341,8 @@ class Live:
         ids = [p["id"] for p in self._personas]
         if which in ("next", "previous") and ids:
             step = 1 if which == "next" else -1
-            which = ids[(ids.index(self._persona) + step) % len(ids)] if self._persona in ids else ids[0]
+            now = self._persona_wanted or self._persona  # a key pressed twice goes on twice, also while the first persona is made ready
+            which = ids[(ids.index(now) + step) % len(ids)] if now in ids else ids[0]
         if which not in ids:
             raise UsageError(f"persona {which!r} is unknown; expected one of: {', '.join(ids)}")
         self._persona_wanted = which
@@ -386,6 +387,11 @@ class Live:
             "notes": list(self._notes),
         }
         return self._snapshot
+
+    @property
+    def worn(self) -> str:
+        """Id of the persona in the pictures, "" before the first."""
+        return self._persona
 
     @property
     def outputs(self) -> tuple[str, ...]:

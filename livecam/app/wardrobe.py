@@ -6,12 +6,9 @@ next and previous reach) are made ready ahead when nothing else is wanted, so th
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from livecam.errors import LivecamError
@@ -20,8 +17,6 @@ KEPT = 4
 """Personas kept ready: the worn one, its neighbours, and one more. Each takes about 15 MB."""
 IDLE_S = 2.0
 """Neighbours are made ready when nothing was asked for so long."""
-NICE = 5
-"""The thread's priority on Linux: frames come first."""
 
 PutOn = Callable[[], None]
 
@@ -78,9 +73,6 @@ class Wardrobe:
         self._done, self._wish, self._near = Ready(which, *self._made[which]), None, which
 
     def _work(self) -> None:
-        if sys.platform == "linux":
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._news:
                 which = self._next()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 from cyclopts import App, Parameter
@@ -11,11 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from livecam import persona as personas
-from livecam.errors import UsageError
+from livecam.cli import models
+from livecam.config import RunConfig
+from livecam.errors import ModelError, PersonaError, UsageError
 from livecam.persona import _files
+from livecam.persona.embed import Embedders
+from livecam.store import Store
 from livecam.types import U8
 
-app = App(name="persona", help="List personas, or show one.")
+app = App(name="persona", help="List personas, show one, or make another.")
+
+EMBEDDER = "sface"
+MOST_SEED = 2**31
+CacheDir = Annotated[Path | None, Parameter(name="--cache-dir", help="Folder of model files; default: LIVECAM_CACHE, else the user's cache folder.")]
 
 
 @app.command(name="list")
@@ -54,6 +63,58 @@ def show(
     if save is not None:
         _save(chosen.images["neutral"], save)
         console.print(f"saved: {save}", highlight=False, soft_wrap=True)
+
+
+@app.command
+def new(
+    *,
+    seed: Annotated[int | None, Parameter(help="The same seed and sliders make the same person; without it one is drawn and shown.")] = None,
+    name: Annotated[str, Parameter(help="The persona's name.")] = "",
+    age: Annotated[float | None, Parameter(help="Years, 18 to 80.", group="Sliders")] = None,
+    tone: Annotated[float | None, Parameter(help="Skin: 0 the lightest of the personas that ship, 1 the darkest.", group="Sliders")] = None,
+    masculine: Annotated[float | None, Parameter(help="0 to 1.", group="Sliders")] = None,
+    character: Annotated[float | None, Parameter(help="0 a face like any other, 1 as drawn, 2 strongly marked.", group="Sliders")] = None,
+    output: Annotated[Path | None, Parameter(alias="-o", help="The file to write; its portrait goes beside it. Default: the persona's id.")] = None,
+    force: Annotated[bool, Parameter(help="Replace files that exist.", negative="")] = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Make another person who does not exist, mixed from the personas that ship; sliders that are not given are left to the seed.
+
+    Examples: `livecam persona new --seed 7`, `livecam persona new --age 30 --tone 0.8 --masculine 0 -o her.safetensors`
+    """
+    sliders = personas.Sliders(
+        _within("age", age, 18, 80), _within("tone", tone, 0, 1), _within("masculine", masculine, 0, 1), _within("character", character, 0, 2)
+    )
+    chosen = secrets.randbelow(MOST_SEED) if seed is None else int(_within("seed", seed, 0, MOST_SEED) or 0)
+    mixed = personas.mix(chosen, sliders, name)
+    path = output or Path(mixed.metadata["id"] + _files.SUFFIX)
+    portrait = path.with_suffix(".png")
+    if portrait.exists() and not force:
+        raise PersonaError(f"{portrait} exists and was left as it is; choose another file with -o, or replace it with --force")
+    tensors, texts = dict(mixed.tensors), dict(mixed.metadata)
+    console = Console()
+    _embed(mixed, tensors, texts, cache_dir, console)
+    personas.write(path, tensors, texts, force)
+    _save(mixed.portrait, portrait)
+    console.print(f"{texts['name']}: {texts['description']}, seed {chosen}", highlight=False, soft_wrap=True)
+    console.print(f"persona:  {path}\nportrait: {portrait}\nwear it:  livecam run --persona {path}", highlight=False, soft_wrap=True)
+
+
+def _embed(mixed: personas.Mixed, tensors: dict[str, Any], texts: dict[str, str], cache_dir: Path | None, console: Console) -> None:
+    """Adds the portrait's embedding, if the embedder is there or can be fetched; else it is computed when the persona is first worn."""
+    try:
+        with models.fetching() as progress:
+            embedders = Embedders(Store(cache_dir or RunConfig().cache_dir, progress))
+            tensors["embedding"] = embedders.of_picture(mixed.portrait, mixed.tensors["neutral_mesh"], EMBEDDER, texts["id"])
+            texts["embedding_model"] = EMBEDDER
+    except ModelError as error:
+        console.print(f"left out: the embedding, which is worked out when the persona is first worn ({str(error).splitlines()[0]})", soft_wrap=True)
+
+
+def _within(name: str, value: float | None, low: float, high: float) -> float | None:
+    if value is not None and not low <= value <= high:
+        raise UsageError(f"--{name} expected a number from {low:g} to {high:g}, found {value:g}")
+    return value
 
 
 def _save(image: U8, path: Path) -> None:

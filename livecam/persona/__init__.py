@@ -11,11 +11,14 @@ eye_ball_radius_px, teeth_upper_xywh_px, teeth_lower_xywh_px, tongue_xywh_px (JS
     load(id_or_path) -> Persona               raises PersonaError (no such persona: lists those there are; not a persona file; truncated; wrong
                                               version)
     portrait_jpeg(id_or_path) -> bytes        the neutral portrait as it stands in the file
+    mix(seed, sliders, name) -> Mixed         another persona out of those that ship
+    write(path, tensors, texts, force)        a persona file, checked; raises PersonaError
     embed.Embedders                           embeddings of personas
 """
 
 from __future__ import annotations
 
-from livecam.persona._files import load, metadata, names, portrait_jpeg
+from livecam.persona._files import load, metadata, names, portrait_jpeg, write
+from livecam.persona._mix import Mixed, Sliders, mix
 
-__all__ = ["load", "metadata", "names", "portrait_jpeg"]
+__all__ = ["Mixed", "Sliders", "load", "metadata", "mix", "names", "portrait_jpeg", "write"]

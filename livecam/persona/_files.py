@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from livecam.errors import PersonaError
 from livecam.types import F32, MESH_POINTS_WITH_IRIS, U8, Persona
@@ -70,6 +72,31 @@ def portrait_jpeg(id_or_path: str | Path) -> bytes:
     """The neutral portrait as it stands in the file, JPEG bytes, for pages and lists. Raises PersonaError."""
     with _Reader(find(id_or_path)) as reader:
         return reader.encoded("neutral")
+
+
+def encoded(id_or_path: str | Path, parts: Sequence[str]) -> dict[str, bytes]:
+    """Pictures of a persona as they stand in its file, by name. Raises PersonaError."""
+    with _Reader(find(id_or_path)) as reader:
+        return {name: reader.encoded(name) for name in parts}
+
+
+def write(path: Path, tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, str], force: bool = False) -> None:
+    """Writes a persona file, read back and checked before it takes its place. An existing file is replaced only with `force`.
+
+    Raises PersonaError: it exists, it cannot be written there, or what was to be written is no persona.
+    """
+    if path.exists() and not force:
+        raise PersonaError(f"{path} exists and was left as it is; choose another file, or replace it with --force")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, str(part), dict(texts))
+        load(part)
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise PersonaError(f"the persona cannot be written to {path}: {error}; choose a folder that can be written to") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def metadata(id_or_path: str | Path) -> Mapping[str, str]:

@@ -57,12 +57,18 @@ class Embedders:
         """(128,) float32 of length 1: the file's own when it was made by `model`, else computed. Raises PersonaError, ModelFileError."""
         if persona.embedding is not None and persona.metadata.get("embedding_model") == model:
             return persona.embedding
-        crop = portrait_crop(persona)
+        return self._keep(portrait_crop(persona), model, persona.id)
+
+    def of_picture(self, picture: U8, mesh: F32, model: str, what: str) -> F32:
+        """The same of a portrait (BGR) with its landmarks (478, 3); what: its name in messages."""
+        return self._keep(aligned(picture, mesh), model, what)
+
+    def _keep(self, crop: U8, model: str, what: str) -> F32:
         key = model + hashlib.sha256(crop.tobytes()).hexdigest()
         if key not in self._kept:
             while len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[key] = self._compute(crop, model, persona.id)
+            self._kept[key] = self._compute(crop, model, what)
         return self._kept[key]
 
     def _compute(self, crop: U8, model: str, what: str) -> F32:
