@@ -28,6 +28,10 @@ MESH_POINTS_WITH_IRIS = 478
 """Mesh plus iris: 468..472 the subject's right iris (centre, then 4 contour points), 473..477 the left."""
 
 
+RIGHT_IRIS, LEFT_IRIS = slice(468, 473), slice(473, 478)
+"""Those points, the subject's own right and left."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
     """What a camera delivers or an output takes: size in pixels, frames per second (float), FourCC or codec name if known."""

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from livecam.track._topology import LEFT_IRIS, RIGHT_IRIS
-from livecam.types import F32, U8
+from livecam.types import F32, LEFT_IRIS, RIGHT_IRIS, U8
 
 OVAL = np.array(
     [

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from livecam.types import LEFT_IRIS as LEFT_IRIS
+from livecam.types import RIGHT_IRIS as RIGHT_IRIS
+
 RIGHT_EYE_CORNERS = (33, 133)
 """Outer, inner: from image-left to image-right."""
 LEFT_EYE_CORNERS = (362, 263)
@@ -18,8 +21,6 @@ RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 61, 291
 RIGHT_LIDS = ((159, 145), (158, 153), (160, 144))
 """Upper and lower lid, pairs above one another."""
 LEFT_LIDS = ((386, 374), (385, 380), (387, 373))
-RIGHT_IRIS = slice(468, 473)
-LEFT_IRIS = slice(473, 478)
 
 STABLE = np.array(
     [
