@@ -12,6 +12,7 @@ import numpy as np
 
 from livecam import align, blend, image, mask
 from livecam.blend.colour import ColourMatch
+from livecam.blend.offset import SeamOffset
 from livecam.config import Config
 from livecam.detect import Detector
 from livecam.errors import LivecamError, StageError, UsageError
@@ -107,7 +108,7 @@ class Pipeline:
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker
         self._occlusion = occlusion
-        colour = ColourMatch(config.swap.tone)
+        colour = (SeamOffset if getattr(swapper, "matches_colour", False) else ColourMatch)(config.swap.tone)
         self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, swapper.swap, colour.match, mask.alpha, blend.blend)
         if occlusion is not None:
             self.stages.occlude = occlusion.see
