@@ -23,7 +23,7 @@ LEVELS = (1.0, 1.414, 2.0, 2.83, 4.0, 5.66)
 FADE_SHARE = 0.085
 """Width of the mask's fade inside the outline, as share of the face's width: a tenth at most, or eyes and brows of the wearer would be in it."""
 FADE_AT_CHIN = 0.4
-"""Share of that width at the chin, which the tracker puts too high on turned and laughing faces: with the whole fade the wearer's chin shows there."""
+"""Share of that width at the chin, which trackers put too high on turned and laughing faces: the wearer's own would show there."""
 LOWER_LIP, CHIN = 17, 152
 """Points of the mesh."""
 IRIS_CONTRAST = 40.0
