@@ -98,11 +98,11 @@ def test_fingers_bend_to_the_palm_and_a_fist_is_shorter():
     from engines.synth import hand
 
     mesh = hand.hand_mesh()
-    flat, fist = (hand.pose_points(mesh, np.array(hand.CURLS_DEG[k], np.float32)) for k in ("flat", "fist"))
-    tip_flat, tip_fist = (hand.fingertip(mesh, p, 2) for p in (flat, fist))
+    posed = (hand.pose_points(mesh, np.array(hand.CURLS_DEG[k], np.float32)) for k in ("flat", "relaxed", "fist"))
+    tip_flat, tip_bent, tip_fist = (hand.fingertip(mesh, p, 2) for p in posed)
     assert 90 < tip_flat[1] < 160
-    assert tip_fist[1] < tip_flat[1] - 40
-    assert tip_fist[2] < tip_flat[2] - 15  # z runs out of the hand's back
+    assert tip_fist[1] < tip_bent[1] - 40 < tip_flat[1] - 80
+    assert tip_bent[2] < tip_flat[2] - 15  # z runs out of the hand's back
 
 
 def test_unknown_kinds_points_and_sizes_are_refused():
