@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from engines.synth import hybrid
+from engines.synth import hybrid, parsing
+from engines.synth.assets import Bytes, Floats
 from engines.synth.person import Look, Person
 from engines.synth.scene import Occlusion, Renderer, bake_occlusion
 from engines.synth.skin import SkinMaps
@@ -49,16 +50,27 @@ class Kept(Generic[Key, Value]):
         return self._values[key]
 
 
-@dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who can be drawn."""
+    """Somebody who can be drawn, with what of them does not change."""
 
-    person: Person
-    occlusion: Occlusion
+    def __init__(self, person: Person, occlusion: Occlusion) -> None:
+        self.person = person
+        self.occlusion = occlusion
 
+    @cached_property
     def renderer(self) -> Renderer:
         """A fast renderer for small pictures."""
         return Renderer(self.person, self.occlusion, 2, True, SHADOW_SIZE)
+
+    @cached_property
+    def face_weight(self) -> Floats:
+        """How far each merged opaque point (V,) belongs to the face that is exchanged."""
+        return hybrid.point_weight(self.person)
+
+    @cached_property
+    def classes(self) -> Bytes:
+        """Class (T,) uint8 of each opaque triangle (see parsing)."""
+        return parsing.classes_of(self.person)
 
 
 def fingerprint(look: Look) -> str:

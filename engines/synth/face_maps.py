@@ -17,6 +17,9 @@ from engines.synth.expression import action_offsets, joint_of
 from engines.synth.identity import base_mesh, local_offsets
 
 SIZE = 2048
+HEAD_FROM_U = 0.6
+"""The island of the head lies right of this u."""
+PLAIN_GLOSS = 90
 
 
 def _soft(value: Floats, low: float, high: float) -> Floats:
@@ -96,20 +99,34 @@ def lips_mask(linear: Floats, face: Floats) -> Floats:
 
 def paint_skin(raw: Bytes, mesh: ObjMesh, look: sk.SkinLook) -> sk.SkinMaps:
     """The maps of one person's skin from a skin texture (2048, 2048, 4) uint8."""
+    del mesh
     if raw.shape[0] != SIZE:
         raw = cv2.resize(raw, (SIZE, SIZE), interpolation=cv2.INTER_LANCZOS4)
     linear = sk.from_bytes(raw[..., :3])
-    area = regions()
-    inside = area["face"] > 0.8
-    mean = np.median(linear[inside], axis=0)
-    slopes = sk.height_slopes(linear)
-    lips = lips_mask(linear, area["face"])
-    out = sk.shift_tone(linear, mean, look)
+    face = regions()["face"]
+    mean = np.median(linear[face > 0.8], axis=0)
+    albedo = sk.to_bytes(sk.shift_tone(linear, mean, look))
+    pigment = np.zeros_like(albedo)
+    gloss = np.full((SIZE, SIZE), PLAIN_GLOSS, np.uint8)
+    # Everything painted lies on the head's island, and so do the lips.
+    head = np.s_[:, int(HEAD_FROM_U * SIZE):]
+    area = {name: np.ascontiguousarray(value[head]) for name, value in regions().items()}
+    lips = lips_mask(np.ascontiguousarray(linear[head]), area["face"])
+    out = sk.shift_tone(np.ascontiguousarray(linear[head]), mean, look)
+    out, own = _paint(out, area, lips, look)
+    albedo[head], pigment[head] = sk.to_bytes(out), sk.to_bytes(own)
+    gloss[head] = _gloss(area, lips, look)
+    return sk.SkinMaps(albedo, sk.height_slopes(linear), gloss, pigment)
+
+
+def _paint(out: Floats, area: dict[str, Floats], lips: Floats, look: sk.SkinLook
+           ) -> tuple[Floats, Floats]:
+    """Skin (H, W, 3) with hair, freckles and make-up, and what of it is pigment."""
     rng = np.random.default_rng(look.seed)
     pigment = np.zeros_like(out)
     if look.freckles > 0:
-        out *= np.exp(-look.freckles * _freckles(rng) * area["cheeks"])[..., None] ** np.array(
-            [0.7, 1.0, 1.2], np.float32)
+        out *= np.exp(-look.freckles * _on_head(_freckles(rng)) * area["cheeks"])[..., None
+                      ] ** np.array([0.7, 1.0, 1.2], np.float32)
     out = _paint_hair(out, area, look, lips, pigment)
     if look.blush > 0:
         rouge = np.exp(-look.blush * area["cheeks"][..., None]
@@ -120,11 +137,18 @@ def paint_skin(raw: Bytes, mesh: ObjMesh, look: sk.SkinLook) -> sk.SkinMaps:
         out = sk.mix(out, look.eyeshadow_srgb, look.eyeshadow * area["lids"], pigment)
     if look.lipstick > 0:
         out = sk.mix(out, look.lipstick_srgb, look.lipstick * lips, pigment)
+    return out, pigment
+
+
+def _gloss(area: dict[str, Floats], lips: Floats, look: sk.SkinLook) -> Bytes:
     beard = look.beard * np.clip(area["beard"] + area["moustache"], 0, 1) * (1 - lips)
-    gloss = 90 - 60 * beard + 60 * area["oily"] + (90 + 60 * look.lipstick) * lips - 55 * np.clip(
-        area["scalp"], 0, 1)
-    return sk.SkinMaps(sk.to_bytes(out), slopes, np.clip(gloss, 20, 255).astype(np.uint8),
-                       sk.to_bytes(pigment))
+    gloss = (PLAIN_GLOSS - 60 * beard + 60 * area["oily"] + (90 + 60 * look.lipstick) * lips
+             - 55 * np.clip(area["scalp"], 0, 1))
+    return np.clip(gloss, 20, 255).astype(np.uint8)
+
+
+def _on_head(values: Floats) -> Floats:
+    return values[:, int(HEAD_FROM_U * SIZE):]
 
 
 def _freckles(rng: np.random.Generator) -> Floats:
@@ -139,12 +163,12 @@ def _paint_hair(out: Floats, area: dict[str, Floats], look: sk.SkinLook, lips: F
     mask = np.clip(area["beard"] + area["moustache"], 0, 1) * (1 - np.clip(lips * 1.5, 0, 1))
     if look.stubble > 0:
         soft = cv2.GaussianBlur(mask, (0, 0), 6)
-        dots = sk.strands(SIZE, look.seed + 5, 3)
+        dots = _on_head(sk.strands(SIZE, look.seed + 5, 3))
         dots = 0.5 * dots + 0.5 * cv2.GaussianBlur(dots, (0, 0), 2.5)
         out = out * np.exp(-look.stubble * soft[..., None] * (0.45 + 0.55 * dots[..., None])
                            * np.array([1.0, 0.92, 0.80], np.float32))
     if look.beard > 0:
-        hairs = sk.strands(SIZE, look.seed + 7, 7, 0.22)
+        hairs = _on_head(sk.strands(SIZE, look.seed + 7, 7, 0.22))
         soft = cv2.GaussianBlur(mask, (0, 0), 7)
         edge = np.clip((soft - 0.45 * (1 - hairs)) * 1.7 + 0.15, 0, 1) * (soft > 0.02)
         cover = np.clip(edge * soft ** 0.6 * look.beard, 0, 0.93).astype(np.float32)
@@ -153,7 +177,7 @@ def _paint_hair(out: Floats, area: dict[str, Floats], look: sk.SkinLook, lips: F
         out = sk.mix(shaded, colour, cover, pigment) * strands
         pigment *= strands
     if look.scalp > 0:
-        hairs = sk.strands(SIZE, look.seed + 9, 7)
+        hairs = _on_head(sk.strands(SIZE, look.seed + 9, 7))
         cover = np.clip(area["scalp"] * (0.6 + 0.5 * hairs) * look.scalp, 0, 0.97)
         out = sk.mix(out, colour, cover.astype(np.float32), pigment)
     return out.astype(np.float32)

@@ -95,7 +95,7 @@ class Live:
         learnt = self._learnt.get((a, b), lambda: self._learn(swapper, a, wearer))
         self._number += 1
         # The swapper keeps what it learnt per track; here a track begins where learning ended.
-        swapper._tracks[self._number] = copy.deepcopy(learnt)  # type: ignore[assignment]  # noqa: SLF001
+        swapper._tracks[self._number] = copy.deepcopy(learnt)  # type: ignore[assignment]
         out = None
         for _ in range(SETTLING_FRAMES):
             out = swapper.swap(crop, self._renumbered(seen.face), seen.alignment)
@@ -119,9 +119,9 @@ class Live:
             crop, seen = calm
             for _ in range(LEARNING_FRAMES):
                 swapper.swap(crop, self._renumbered(seen.face), seen.alignment)
-        state = mesh._Track()  # noqa: SLF001
-        if self._number in swapper._tracks:  # noqa: SLF001
-            state.wearer = swapper._tracks.pop(self._number).wearer  # noqa: SLF001
+        state = mesh._Track()
+        if self._number in swapper._tracks:
+            state.wearer = swapper._tracks.pop(self._number).wearer
         return state
 
     def _calm_picture(self, wearer: Actor) -> tuple[Bytes, Seen] | None:
@@ -130,7 +130,7 @@ class Live:
         camera = Camera(CALM_FOCAL, (middle, middle),
                         (0.0, float(centre[1]), float(centre[2]) + CALM_DISTANCE_DM),
                         (CALM_SIDE, CALM_SIDE))
-        drawn = wearer.renderer().draw(CALM, camera, SOFT_FRONT)
+        drawn = wearer.renderer.draw(CALM, camera, SOFT_FRONT)
         grey = np.full((CALM_SIDE, CALM_SIDE, 3), 0.2, np.float32)
         picture = develop(over(drawn.rgba, drawn.origin, grey), noise=0.7, seed=1)
         seen = self.see(picture, label_face(drawn.points.base, camera))

@@ -34,7 +34,7 @@ from engines.synth.live import SPEC, Live, Seen
 from engines.synth.people import PEOPLE, Someone
 from engines.synth.person import Look
 from engines.synth.personas import find_models, make_persona
-from engines.synth.picture import Shot, frame_side, landmark_vertices, shoot
+from engines.synth.picture import Shot, landmark_vertices, shoot
 from engines.synth.scene import Renderer
 from livecam import geometry, image
 
@@ -135,7 +135,7 @@ class Studio:
         actor = self._cast.actor(look)
         someone = Someone(f"{index:03d}", name, description, look)
         make_persona(someone, self._assets, self._landmarker, self._people,
-                     Renderer(actor.person, actor.occlusion, 2))
+                     Renderer(actor.person, actor.occlusion, 2, True))
 
     def sample(self, a: int, b: int, seed: int) -> Row | None:
         """One sample; None when the tracker finds no face."""

@@ -31,7 +31,7 @@ Rng = np.random.Generator
 YAW_SD_DEG, YAW_MOST_DEG = 16.0, 45.0
 WIDE_YAW_SHARE = 0.25
 """Share of poses whose yaw is uniform instead of near the front."""
-FACE_PX = (96.0, 250.0)
+FACE_PX = (88.0, 220.0)
 """Width of the face in the frame; log-uniform."""
 DISTANCE_DM = (4.0, 9.0)
 OCCLUDER_SHARE = 0.28
