@@ -12,6 +12,9 @@ from livecam.store import sha256_of
 
 LICENCE = "Apache-2.0"
 MAKER = "livecam"
+UNIT = ("range = [0.0, 1.0]",)
+RANGES = {"x": UNIT, "rgb": UNIT, "mask": UNIT, "target": UNIT, "data": ('colour = "RGB"', "range = [0.0, 255.0]")}
+"""What else the card says of a tensor."""
 
 
 def write_lite(
@@ -36,6 +39,20 @@ def write_lite(
     _write(folder, f"{name}_mapper", head, (), (), {"embedder": {"card": recipe.get("embedder", "sface"), "length": 128}, "training": trained})
 
 
+def write_plain(
+    folder: Path, name: str, file: Path, purpose: str, inputs: Mapping[str, Sequence[int]], metadata: Mapping[str, str], report: Mapping[str, Any]
+) -> None:
+    """Card of a network that is one file."""
+    trained = {
+        "step": int(metadata["step"]), "commit": metadata.get("commit", ""), "config": metadata["config"], "recipe": metadata["recipe"],
+        "people": "rendered from CC0 assets by engines.synth: nobody who exists",
+    }  # fmt: skip
+    parity = {f"{out}_{key}": value for out, figures in report["fp32"].items() for key, value in figures.items()}
+    shapes = [(tensor, list(shape)) for tensor, shape in inputs.items()]
+    head = _head(name, file, purpose) | {"used_by": []}
+    _write(folder, name, head, shapes, (), {"training": trained, "parity_to_pytorch": parity})
+
+
 def _head(card_id: str, file: Path, purpose: str) -> dict[str, Any]:
     return {
         "id": card_id, "file": file.name, "purpose": purpose, "licence": LICENCE, "publisher": MAKER, "sha256": sha256_of(file),
@@ -54,7 +71,7 @@ def _write(
     lines = [f"{key} = {_value(value)}" for key, value in head.items()]
     for kind, tensors in (("inputs", inputs), ("outputs", outputs)):
         for tensor, shape in tensors:
-            lines += ["", f"[[{kind}]]", f"name = {_value(tensor)}", f"shape = {_value(shape)}", "range = [0.0, 1.0]" if tensor != "film" else ""]
+            lines += ["", f"[[{kind}]]", f"name = {_value(tensor)}", f"shape = {_value(shape)}", *RANGES.get(tensor, ())]
     for table, values in tables.items():
         lines += ["", f"[{table}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
     folder.mkdir(parents=True, exist_ok=True)

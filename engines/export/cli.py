@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from engines.export import lite
+from engines.export import lite, others
 from engines.train.errors import TrainingError
 from engines.train.people import People
 from livecam.config import RunConfig
@@ -21,12 +21,19 @@ from livecam.store import Store
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engines export", description="Turn trained weights into the files that livecam runs.")
-    parser.add_argument("network", choices=("lite",))
+    parser.add_argument("network", choices=("lite", *others.FORMS))
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="weights.safetensors of a training")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="livecam/weights, or any folder for `livecam run --model DIR`")
     parser.add_argument("--cards", type=Path, default=None, metavar="DIR", help="also write model cards there (livecam/cards)")
     parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="training set that INT8 ranges are calibrated on")
     return parser
+
+
+def _export(args: argparse.Namespace) -> lite.Exported:
+    if args.network != "lite":
+        return others.export(args.network, args.weights, args.out, args.cards)
+    people = People.beside(args.data, Store(RunConfig().cache_dir)) if args.data else None
+    return lite.export(args.weights, args.out, args.cards, args.data, people)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     try:
-        people = People.beside(args.data, Store(RunConfig().cache_dir)) if args.data else None
-        exported = lite.export(args.weights, args.out, args.cards, args.data, people)
+        exported = _export(args)
     except (TrainingError, LivecamError) as error:
         print(f"engines export: {error}", file=sys.stderr)
         return 2

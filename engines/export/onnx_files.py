@@ -45,10 +45,11 @@ def write_fp32(network: nn.Module, example: Sequence[Tensor], signature: Signatu
     onnx.checker.check_model(str(path))
 
 
-def write_fp16(fp32: Path, path: Path, in_float: Sequence[str]) -> None:
-    """Half precision but for the nodes whose names begin with one of `in_float`."""
+def write_fp16(fp32: Path, path: Path, in_float: Sequence[str], parts_in_float: Sequence[str] = ()) -> None:
+    """Half precision but for the nodes whose names begin with one of `in_float`, or have one of `parts_in_float` in them."""
     model = onnx.load(str(fp32))
-    kept = [node.name for node in model.graph.node if node.name.startswith(tuple(in_float))]
+    names = [node.name for node in model.graph.node]
+    kept = [name for name in names if name.startswith(tuple(in_float)) or any(part in name for part in parts_in_float)]
     half = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
     once = {node.output[0]: node for node in reversed(half.graph.node)}
     # The converter casts a tensor anew, under one name, for each node that wants it in float.

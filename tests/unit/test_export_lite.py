@@ -13,6 +13,9 @@ torch = pytest.importorskip("torch", reason="the engines group is not installed"
 pytest.importorskip("nncf", reason="the engines group is not installed")
 
 from engines.export import lite as exporting  # noqa: E402
+from engines.export import others  # noqa: E402
+from engines.nets import identity as identity_net  # noqa: E402
+from engines.nets import simswap as simswap_net  # noqa: E402
 from engines.nets.lite import CONFIGS, Lite  # noqa: E402
 from engines.train import checkpoint  # noqa: E402
 from engines.train.errors import CheckpointError  # noqa: E402
@@ -73,6 +76,21 @@ def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path
     assert cards["lite32_int8"].sha256 == sha256_of(exported.files["int8"])
     assert cards["lite32_int8"].data["crop"]["scale"] == 0.78
     assert cards["lite32"].data["training"]["step"] == 7
+
+
+@pytest.mark.parametrize(
+    ("task", "network"),
+    [("simswap", simswap_net.Simswap(simswap_net.CONFIGS["tiny"])), ("identity", identity_net.Identity(identity_net.CONFIGS["tiny"]))],
+)
+def test_other_networks_are_exported(task: str, network: torch.nn.Module, tmp_path: Path) -> None:
+    config = checkpoint.to_json(asdict(network.config))  # type: ignore[call-overload]
+    metadata = {"format": checkpoint.WEIGHTS, "task": task, "config": config, "recipe": "{}", "step": "1"}
+    checkpoint.write(tmp_path / "w.safetensors", network.state_dict(), metadata)
+    exported = others.export(task, tmp_path / "w.safetensors", tmp_path, tmp_path / "cards")
+    (output,) = exported.report["fp32"].values()  # type: ignore[attr-defined]
+    assert output["psnr_db"] > 100
+    assert next(iter(exported.report["fp16"].values()))["psnr_db"] > 50  # type: ignore[attr-defined]
+    assert len(read_cards(tmp_path / "cards")) == 1
 
 
 def test_another_tasks_weights_are_refused(tmp_path: Path) -> None:
