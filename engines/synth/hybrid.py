@@ -3,8 +3,9 @@
 Geometry: A + w (B' - A) on the one topology of all people, B' being B brought to A's face by a
 similarity. w is 1 within the face and falls to 0 across a band that ends at the face's oval, so that
 the head's outline stays A's. Skin textures are mixed in texture space by a weight of the same kind,
-whose band lies across the oval (a beard reaches the jaw's edge), with B's mean skin tone moved to A's. Brows, lashes, eyes, teeth and tongue are B's; hair, ears, neck
-and clothes are A's. Ambient occlusion is mixed, not baked anew.
+whose band lies across the oval (a beard reaches the jaw's edge), with B's mean skin tone moved to
+A's. Brows, lashes, eyes, teeth and tongue are B's; hair, ears, neck and clothes are A's. Ambient
+occlusion is mixed, not baked anew.
 
 Convention: as in `identity`: decimetres, y up, z towards the viewer.
 """

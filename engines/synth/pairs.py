@@ -90,8 +90,6 @@ def persona_seed(settings: Settings, index: int, attempt: int) -> int:
 
 def bare_forehead(look: Look) -> Look:
     """The same look with hair cut away before the forehead: a portrait is to show the face."""
-    if look.hair not in sampler.FRINGED_HAIR:
-        return look
     return replace(look, fringe=max(look.fringe or 0.0, BARE_FRINGE_DM))
 
 

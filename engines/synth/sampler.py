@@ -46,7 +46,7 @@ MALE_SKINS = ("young_lightskinned_male_diffuse", "young_lightskinned_male_diffus
 OLDER_MALE_SKINS = ("middleage_lightskinned_male_diffuse", "middleage_lightskinned_male_diffuse2",
                     "middleage_darkskinned_male_diffuse")
 DARK_MALE_SKINS = ("young_darkskinned_male_diffuse", "middleage_darkskinned_male_diffuse")
-FRINGED_HAIR = ("bob02", "braid01", "long01", "short02")
+FRINGED_HAIR = ("bob02", "braid01", "long01", "short02", "short03")
 """Hair that hangs before the forehead."""
 
 

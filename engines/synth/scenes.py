@@ -38,6 +38,9 @@ OCCLUDER_SHARE = 0.28
 SHUT_SHARE, HALF_SHUT_SHARE = 0.10, 0.10
 CAMERA_FACE_PX = 220.0
 """Width of the face for which the camera's blurs are meant; they shrink with smaller faces."""
+METERED, METERED_SD = 1.05, 0.22
+"""Irradiance of the face that a camera's metering arrives at, and its spread (log)."""
+WRAP = 0.2
 PAIRED = ("mouthSmile", "mouthFrown", "mouthStretch", "mouthPress", "mouthDimple", "mouthUpperUp",
           "mouthLowerDown", "noseSneer", "cheekSquint", "eyeSquint", "eyeWide", "browDown",
           "browOuterUp")
@@ -246,8 +249,18 @@ def sample_light(rng: Rng) -> Light:
     ambient = [_tinted(rng, s, base) for s in (
         sky, sky * float(rng.uniform(0.35, 0.8)), float(rng.uniform(0.03, 0.17)))]
     side = (rng.normal(0, 0.03) * np.ones(3)).tolist()
-    return Light("random", lamps, ambient[0], ambient[1], ambient[2],
-                 (side[0], side[1], side[2]))
+    light = Light("random", lamps, ambient[0], ambient[1], ambient[2],
+                  (side[0], side[1], side[2]))
+    wanted = float(np.exp(rng.normal(np.log(METERED), METERED_SD)))
+    return replace(light, exposure=wanted / facing_light(light))
+
+
+def facing_light(light: Light) -> float:
+    """Irradiance of a surface that faces the camera, about 1 for a well-lit face."""
+    ambient = light.ambient_rows()
+    direct = sum(float(np.mean(row[3:6])) * max((float(row[2]) + WRAP) / (1 + WRAP), 0.0)
+                 for row in light.lamp_rows(1.0))
+    return float(ambient[0].mean() + ambient[3].mean()) + direct
 
 
 # -- backdrop ----------------------------------------------------------------------------------
