@@ -107,7 +107,7 @@ PEOPLE: tuple[Someone, ...] = (
         "middleage_lightskinned_male_diffuse2",
         SkinLook(melanin=0.25, blood=0.03, stubble=0.12, hair_srgb=(58, 54, 52), scalp=0.7,
                  seed=31),
-        hair="short04", hair_srgb=(82, 78, 76), hair_shine=0.25, brows="eyebrow009",
+        hair="short04", hair_srgb=(82, 78, 76), hair_shine=0.25, brows="eyebrow001",
         brows_srgb=(38, 34, 32), brows_gain=1.2, lashes="eyelashes01", lashes_gain=0.6,
         eye_file="brown_eye", iris_srgb=(52, 33, 24), iris_amount=1.0,
         clothes="male_elegantsuit01")),

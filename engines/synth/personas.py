@@ -22,6 +22,8 @@ from engines.synth.people import PEOPLE, Someone
 from engines.synth.person import UPPER_TEETH_FROM, Person
 from engines.synth.scene import ALL, Camera, Parts, Renderer
 from engines.synth.shade import EYE, TEETH, TONGUE
+from livecam.persona.embed import Embedders
+from livecam.store import Store
 
 SIZE = 640
 FACE_SHARE = 0.60
@@ -36,6 +38,8 @@ MAX_BYTES = 500_000
 IRIS_FROM = 468
 IRIS_SHARE = 0.408
 """Radius of the iris over that of the eyeball, seen from the front, in all eye textures."""
+EMBEDDER = "sface"
+"""Model card of the network whose embedding goes into the files."""
 MIN_SCORE = 0.9
 """Below this landmark score a portrait is not taken."""
 
@@ -169,7 +173,8 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
         "format": "livecam-persona", "version": "1", "id": someone.id, "name": someone.name,
         "kind": "synthetic", "description": someone.description,
         "age": str(round(someone.look.shape.age_years)), "licence": "CC0-1.0 renders",
-        "seed": str(someone.look.shape.seed), "maker": "engines synth personas"}
+        "seed": str(someone.look.shape.seed), "maker": "engines synth personas",
+        "masculine": f"{someone.look.shape.gender:g}"}
     checks: list[Bytes] = []
     for name, picture in portraits.pictures.items():
         found = landmarker.find(picture, portraits.boxes[name])
@@ -192,6 +197,10 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
         tensors[part] = _encoded(image, ".png")
         metadata[f"{part}_xywh_px"] = json.dumps(box)
         checks.append(_on_grey(image))
+    if embedders is not None:
+        tensors["embedding"] = embedders.of_picture(
+            portraits.pictures["neutral"], tensors["neutral_mesh"], EMBEDDER, someone.id)
+        metadata["embedding_model"] = EMBEDDER
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{someone.id}.safetensors"
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -243,12 +252,14 @@ def find_models(folder: Path | None) -> Path:
 def make_personas(assets: Path, models: Path | None, out: Path, sheet: Path,
                   only: list[str] | None = None) -> None:
     """Render the persona files, and a contact sheet (also next to it: nothing else)."""
-    landmarker = Landmarker(find_models(models))
+    folder = find_models(models)
+    landmarker = Landmarker(folder)
+    embedders = Embedders(Store(folder.parent))
     faces: list[Bytes] = []
     for someone in PEOPLE:
         if only and someone.id not in only:
             continue
-        portrait, check = make_persona(someone, assets, landmarker, out)
+        portrait, check = make_persona(someone, assets, landmarker, out, embedders)
         faces.append(cv2.resize(portrait, (320, 320), interpolation=cv2.INTER_AREA))
         if only:
             cv2.imwrite(str(sheet.with_name(f"check_{someone.id}.png")), check)
@@ -258,7 +269,7 @@ def make_personas(assets: Path, models: Path | None, out: Path, sheet: Path,
         write_sheet(faces, sheet)
 
 
-def write_sheet(faces: list[Bytes], path: Path, columns: int = 5) -> None:
+def write_sheet(faces: list[Bytes], path: Path, columns: int = 6) -> None:
     """A contact sheet of equally sized pictures, at most 300 KB."""
     blank = np.full_like(faces[0], 124)
     rows = [faces[k:k + columns] for k in range(0, len(faces), columns)]

@@ -25,7 +25,7 @@ PARENTS = 3
 LEAST_PARENTS = 4
 LEAST_EYES = 0.15
 """Weight below which a parent is too far from the mix for its eyes to suit."""
-AGE_WITHIN, MASCULINE_WITHIN, TONE_WITHIN = 16.0, 0.3, 0.35
+AGE_WITHIN, MASCULINE_WITHIN, TONE_WITHIN = 16.0, 0.2, 0.35
 """How far a parent may be from what is wanted (years, and shares of the whole range) before it counts little."""
 CHANCE = 0.9
 """Weight of chance beside likeness when parents are chosen."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from persona_maker import encode, tensors, write
+from persona_maker import TEXTS, encode, tensors, write
 
 from livecam import persona
 from livecam.errors import PersonaError
@@ -37,6 +37,52 @@ def test_unknown_id_names_those_there_are() -> None:
 def test_shipped_files_load_under_their_own_id(name: str) -> None:
     assert persona.load(name).id == name
     assert persona.portrait_jpeg(name).startswith(b"\xff\xd8")
+
+
+def embedding(length: float = 1.0) -> np.ndarray:
+    vector = np.random.default_rng(2).normal(size=128)
+    return (length * vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def test_an_embedding_is_read_when_there_is_one(tmp_path: Path) -> None:
+    assert persona.load(write(tmp_path / "p.safetensors")).embedding is None
+    path = write(tmp_path / "e.safetensors", {"embedding": embedding()}, {"embedding_model": "sface"})
+    read = persona.load(path).embedding
+    assert read is not None and np.array_equal(read, embedding())
+
+
+@pytest.mark.parametrize("name", persona.names())
+def test_shipped_personas_have_embeddings_and_say_who_they_are(name: str) -> None:
+    one = persona.load(name)
+    assert one.embedding is not None and one.metadata["embedding_model"] == "sface"
+    assert 0 <= float(one.metadata["masculine"]) <= 1 and 18 <= int(one.metadata["age"]) <= 80
+
+
+def test_twelve_ship() -> None:
+    assert len(persona.names()) == 12
+
+
+@pytest.mark.parametrize(
+    ("vector", "model", "match"),
+    [(embedding(2), "sface", "length"), (embedding()[:64], "sface", "128"), (embedding(), "", "embedding_model"), (embedding(np.nan), "x", "length")],
+)
+def test_a_wrong_embedding_is_named(tmp_path: Path, vector: np.ndarray, model: str, match: str) -> None:
+    with pytest.raises(PersonaError, match=match):
+        persona.load(write(tmp_path / "p.safetensors", {"embedding": vector}, {"embedding_model": model}))
+
+
+def test_what_is_written_is_checked_and_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    texts = {**TEXTS, "id": "one"}
+    _files.write(path, tensors(), texts)
+    with pytest.raises(PersonaError, match="--force"):
+        _files.write(path, tensors(), {**texts, "id": "two"})
+    assert persona.load(path).id == "one"
+    with pytest.raises(PersonaError):
+        _files.write(path, {"neutral": tensors()["neutral"]}, texts, force=True)
+    assert persona.load(path).id == "one" and [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+    _files.write(path, tensors(), {**texts, "id": "two"}, force=True)
+    assert persona.load(path).id == "two"
 
 
 def lying_header() -> bytes:
