@@ -1,6 +1,7 @@
 """Batches for the parser: pairs shards, more things before the face, other places, cameras and lights.
 
-Shards hold (N, 256, 256, ...) arrays by the keys wearer (BGR), classes, occluder (alpha) and true_five or landmarks; what else they hold is not read.
+Shards hold (N, 256, 256, ...) arrays by the keys wearer (BGR), classes, occluder (alpha) and wearer_five, true_five or landmarks; the
+rest of them is not read.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.wearer)
 
+    def joined(self, other: Samples) -> Samples:
+        """These, then `other`'s."""
+        return Samples(*(np.concatenate([getattr(self, f), getattr(other, f)]) for f in ("wearer", "classes", "occluder", "five", "skin")))
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -58,8 +63,9 @@ class Pool:
 
 
 def _five_of(data: np.lib.npyio.NpzFile) -> F32:
-    if "true_five" in data:
-        return np.asarray(data["true_five"], np.float32)
+    for key in ("wearer_five", "true_five"):
+        if key in data:
+            return np.asarray(data[key], np.float32)
     mesh = np.asarray(data["landmarks"], np.float32)
     return np.stack([mesh[:, list(pair), :2].mean(1) for pair in occluders.MESH_FIVE], 1)
 

@@ -33,6 +33,8 @@ RARE = {2: 2.0, 3: 2.0, 4: 2.0, 6: 2.0, 8: 1.5}
 DICE_FLOOR = 20.0
 """Pixels added to both sides, so that a picture without an occluder is no division by nothing."""
 CLIP = 2.0
+SCAN_EVERY = 100
+"""Steps between two looks for new shards."""
 JUDGED = 256
 """Held-out pictures looked at in a checkup."""
 
@@ -49,34 +51,63 @@ class Recipe:
     seed: int = 1
 
 
+class Shards:
+    """The training set, which may grow while it is trained on, and the samples to judge by."""
+
+    def __init__(self, folder: Path, held: Path | None, first: Sequence[str] = ()) -> None:
+        """held: folder of held-out shards; without it the first shard of `folder`. first: names to begin with, in this order (a resumed
+        run). Raises DataError."""
+        self._folder = folder
+        judged = sorted((held or folder).glob("pairs-*.npz"))[: None if held else 1]
+        self._not = {path.resolve() for path in judged}
+        self.judged = data.read_shards(judged, 2 * JUDGED)
+        self.names = list(first)
+        new = [folder / name for name in first] or self._new()
+        self.names = [path.name for path in new]
+        self.samples = data.read_shards(new)
+
+    def _new(self) -> list[Path]:
+        there = sorted(self._folder.glob("pairs-*.npz"))
+        return [path for path in there if path.name not in self.names and path.resolve() not in self._not]
+
+    def scan(self) -> int:
+        """Take up shards that were written since; how many."""
+        new = self._new()
+        if new:
+            self.samples = self.samples.joined(data.read_shards(new))
+            self.names += [path.name for path in new]
+        return len(new)
+
+
 class ParserTask:
     """A task for `loop.Trainer`."""
 
     name = "parser"
 
-    def __init__(self, config: ParserConfig, recipe: Recipe, samples: data.Samples, judged: data.Samples) -> None:
+    def __init__(self, config: ParserConfig, recipe: Recipe, shards: Shards) -> None:
         torch.manual_seed(recipe.seed)
-        self._net_config, self._recipe = config, recipe
-        self._samples, self._judged = samples, judged
+        self._net_config, self._recipe, self._shards = config, recipe, shards
         self._pool = data.make_pool(recipe.pool, recipe.seed, data.standard_five())
         self._unseen = data.make_pool(max(recipe.pool // 6, 8), recipe.seed + 1000, data.standard_five())
         net = Parser(config).to(memory_format=torch.channels_last)
         self.config = checkpoint.to_json(asdict(config))
-        self.recipe: Mapping[str, object] = asdict(recipe) | {"samples": len(samples)}
+        self.recipe: Mapping[str, object] = asdict(recipe)
         self.modules: dict[str, nn.Module] = {"model": net}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=recipe.decay)}
         self.peak = recipe.lr
 
     def state(self) -> dict[str, object]:
-        """Nothing but weights is carried over."""
-        return {}
+        """The shards that were read, in their order: batches depend on it."""
+        return {"shards": list(self._shards.names)}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One batch. Raises DivergedError before anything is changed."""
         del progress
+        if step % SCAN_EVERY == 0:
+            self._shards.scan()
         recipe, net, optimizer = self._recipe, self.modules["model"], self.optimizers["model"]
         rng = np.random.default_rng([recipe.seed, 3, step])
-        x, classes, cover = data.make_batch(self._samples, self._pool, rng, recipe.batch, self._net_config.size, data.Change(recipe.extra))
+        x, classes, cover = data.make_batch(self._shards.samples, self._pool, rng, recipe.batch, self._net_config.size, data.Change(recipe.extra))
         net.train()
         parts = losses(net, torch.from_numpy(x).contiguous(memory_format=torch.channels_last), torch.from_numpy(classes), torch.from_numpy(cover))
         total = parts["occluder"] + DICE_WEIGHT * parts["dice"] + CLASS_WEIGHT * parts["classes"]
@@ -90,8 +121,8 @@ class ParserTask:
 
     def checkup(self, model: nn.Module, picture: Path) -> dict[str, float]:
         """Figures on held-out samples with unseen occluders; a sheet of masks."""
-        figures = evaluate(model, self._net_config.size, self._judged, self._unseen, JUDGED, 0.6)
-        draw_sheet(model, self._net_config.size, self._judged, self._unseen, picture)
+        figures = evaluate(model, self._net_config.size, self._shards.judged, self._unseen, JUDGED, 0.6)
+        draw_sheet(model, self._net_config.size, self._shards.judged, self._unseen, picture)
         return figures
 
 
@@ -153,18 +184,11 @@ def draw_sheet(net: nn.Module, size: int, samples: data.Samples, pool: data.Pool
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def read_data(folder: Path, held: Path | None, most: int) -> tuple[data.Samples, data.Samples]:
-    """Samples to train on, samples to judge by: of `held`, else the last shard of `folder`. Raises DataError."""
-    shards = sorted(folder.glob("pairs-*.npz"))
-    judged = sorted(held.glob("pairs-*.npz")) if held else shards[-1:]
-    return data.read_shards(shards if held else shards[:-1] or shards, most), data.read_shards(judged, 2 * JUDGED)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m engines train parser", description="Train the parser on rendered people.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of pairs-*.npz (python -m engines synth pairs)")
-    parser.add_argument("--held", type=Path, metavar="DIR", help="held-out shards; without it the last shard of --data is held out")
+    parser.add_argument("--held", type=Path, metavar="DIR", help="held-out shards; without it the first shard of --data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for log, sheets, checkpoint and weights")
     parser.add_argument("--config", choices=sorted(CONFIGS), default="parser128")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training in all; a resumed run counts on")
@@ -173,7 +197,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--init", type=Path, metavar="FILE", help="start from these weights")
     for name, kind in (("batch", int), ("lr", float), ("pool", int), ("seed", int)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Recipe(), name))
-    parser.add_argument("--most", type=int, default=0, help="samples read at the most (0: all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -191,9 +214,9 @@ def _run(args: argparse.Namespace) -> Path:
     if last.exists() and not args.resume:
         raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
     saved = checkpoint.read(last, checkpoint.CHECKPOINT, ParserTask.name) if args.resume else None
-    samples, judged = read_data(args.data, args.held, args.most)
+    first = json.loads(saved[1]["state"])["shards"] if saved else ()
     recipe = Recipe(args.batch, args.lr, pool=args.pool, seed=args.seed)
-    task = ParserTask(CONFIGS[args.config], recipe, samples, judged)
+    task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, first))
     if args.init:
         checkpoint.load_into(task.modules["model"], checkpoint.read(args.init, checkpoint.WEIGHTS, ParserTask.name)[0], args.init)
     trainer = Trainer(task, Plan(args.out, args.minutes, args.steps))

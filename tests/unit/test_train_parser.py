@@ -121,9 +121,7 @@ def train(shards: Path, out: Path, *more: str) -> int:
 def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parser, "JUDGED", 8)
     assert train(shards, tmp_path / "whole", "--steps", "6") == 0
-    samples, judged = parser.read_data(shards, None, 0)
-    recipe = parser.Recipe(4, pool=8)
-    task = parser.ParserTask(CONFIGS["tiny"], recipe, samples, judged)
+    task = parser.ParserTask(CONFIGS["tiny"], parser.Recipe(4, pool=8), parser.Shards(shards, None))
     plan = parser.Plan(tmp_path / "cut", 1.0, 6)
     trainer = parser.Trainer(task, plan)
     original = task.step
@@ -147,17 +145,15 @@ def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(shards: Path, tmp_pa
 
 
 def test_training_learns_the_bright_square(shards: Path, tmp_path: Path):
-    samples = data.read_shards(sorted(shards.glob("*.npz")))
     recipe = parser.Recipe(8, 5e-3, pool=8, extra=0.0)
-    task = parser.ParserTask(CONFIGS["tiny"], recipe, samples, samples)
+    task = parser.ParserTask(CONFIGS["tiny"], recipe, parser.Shards(shards, None))
     first = task.step(0, 0.0)["loss"]
     last = [task.step(k, 0.0)["loss"] for k in range(1, 40)][-5:]
     assert np.mean(last) < 0.6 * first
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_changes(shards: Path):
-    samples = data.read_shards(sorted(shards.glob("*.npz")))
-    task = parser.ParserTask(CONFIGS["tiny"], parser.Recipe(4, pool=8), samples, samples)
+    task = parser.ParserTask(CONFIGS["tiny"], parser.Recipe(4, pool=8), parser.Shards(shards, None))
     before = {k: v.clone() for k, v in task.modules["model"].state_dict().items() if "head" in k}
     with torch.no_grad():
         task.modules["model"].get_parameter("stem.conv.weight")[0, 0, 0, 0] = float("nan")
@@ -165,6 +161,20 @@ def test_a_loss_that_is_not_finite_stops_before_anything_changes(shards: Path):
         task.step(0, 0.0)
     for name, value in before.items():
         assert torch.equal(value, task.modules["model"].state_dict()[name])
+
+
+def test_a_set_that_grows_is_taken_up_and_what_is_held_out_is_not_trained_on(tmp_path: Path):
+    for number in range(2):
+        write_shard(tmp_path, number)
+    found = parser.Shards(tmp_path, None)
+    assert found.names == ["pairs-00001.npz"]
+    assert (len(found.samples), len(found.judged)) == (6, 6)
+    write_shard(tmp_path, 2, 3)
+    assert found.scan() == 1
+    assert found.scan() == 0
+    assert len(found.samples) == 9
+    again = parser.Shards(tmp_path, None, ["pairs-00002.npz", "pairs-00001.npz"])
+    assert np.array_equal(again.samples.wearer[:3], found.samples.wearer[6:])
 
 
 def test_bad_input_is_one_line(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
