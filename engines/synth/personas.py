@@ -158,11 +158,12 @@ def _encoded(image: Bytes, kind: str) -> NDArray[np.uint8]:
 
 
 def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target: Path,
-                 renderer: Renderer | None = None) -> tuple[Bytes, Bytes]:
+                 renderer: Renderer | None = None, embedders: Embedders | None = None
+                 ) -> tuple[Bytes, Bytes]:
     """Render one persona into target/<id>.safetensors; return the portrait and a check picture.
 
-    renderer: of the persona, when there is one; else one of the best quality is made. Raises
-    AssetsError when a portrait is not found as a face, or the file grows too large.
+    renderer: of the persona, when there is one; else one of the best quality is made. With
+    `embedders` the file has the portrait's embedding too. Raises AssetsError when a portrait is not found as a face, or the file grows too large.
     """
     if renderer is None:
         renderer = Renderer(Person(someone.look, assets), supersample=3)
@@ -259,7 +260,8 @@ def make_personas(assets: Path, models: Path | None, out: Path, sheet: Path,
     for someone in PEOPLE:
         if only and someone.id not in only:
             continue
-        portrait, check = make_persona(someone, assets, landmarker, out, embedders)
+        portrait, check = make_persona(someone, assets, landmarker, out,
+                                       embedders=embedders)
         faces.append(cv2.resize(portrait, (320, 320), interpolation=cv2.INTER_AREA))
         if only:
             cv2.imwrite(str(sheet.with_name(f"check_{someone.id}.png")), check)
