@@ -163,7 +163,8 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
     """Render one persona into target/<id>.safetensors; return the portrait and a check picture.
 
     renderer: of the persona, when there is one; else one of the best quality is made. With
-    `embedders` the file has the portrait's embedding too. Raises AssetsError when a portrait is not found as a face, or the file grows too large.
+    `embedders` the file has the portrait's embedding too. Raises AssetsError when a portrait is
+    not found as a face, or the file grows too large.
     """
     if renderer is None:
         renderer = Renderer(Person(someone.look, assets), supersample=3)
