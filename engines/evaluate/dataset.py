@@ -80,12 +80,18 @@ class Pairs:
         return {int(digits): path for path in reversed(files) if (digits := "".join(c for c in path.stem if c.isdigit()))}
 
     @cached_property
-    def identities(self) -> Mapping[int, Mapping[str, Any]]:
-        """What set.json tells of each identity (tone, glasses, beard, fringe), by number."""
-        found = self.about.get("identities", {})
-        if isinstance(found, Mapping):
-            return {int(k): v for k, v in found.items() if str(k).lstrip("-").isdigit() and isinstance(v, Mapping)}
-        return {int(entry.get("index", entry.get("id", i))): entry for i, entry in enumerate(found) if isinstance(entry, Mapping)}
+    def wearers(self) -> Mapping[int, Mapping[str, Any]]:
+        """What set.json tells of each wearer (tone, glasses, beard, fringe), by number."""
+        return _flags(self.about.get("wearers", ()))
+
+    @cached_property
+    def personas(self) -> Mapping[int, Mapping[str, Any]]:
+        """The same of each persona."""
+        return _flags(self.about.get("personas", ()))
+
+
+def _flags(entries: Any) -> dict[int, Mapping[str, Any]]:
+    return {int(e["index"]): e.get("flags", {}) for e in entries if isinstance(e, Mapping) and "index" in e}
 
 
 def _read(path: Path, first: int) -> Iterator[Sample]:

@@ -6,6 +6,7 @@ the parser.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ from livecam.pipeline import LARGE_CROP, LARGE_FACE_PX
 from livecam.store import Store
 from livecam.swap import Swapper
 from livecam.track._landmarks import box_of, five_points
-from livecam.types import U8, Alignment, CropSpec, Face, Swapped
+from livecam.types import U8, Alignment, CropSpec, Face, Persona, Swapped
 
 SETTLE = 3
 """A swapper draws a picture so many times before its drawing counts: light and shape settle."""
@@ -50,6 +51,7 @@ class Subject(Protocol):
 
 def make(name: str, pairs: Pairs, model: str = "", threads: int = 1) -> Subject:
     """`identity` (truth itself), `mesh` (as stored in the set), a member of the swap room (`live-mesh`: mesh drawn anew), or a generator file.
+    `lite` refines the mesh drawings that the set holds, whose swapper knew the wearer, as it does when live; `live-lite` draws them anew.
 
     model: weights for a member that takes some. Raises LivecamError."""
     if name == "identity":
@@ -59,6 +61,8 @@ def make(name: str, pairs: Pairs, model: str = "", threads: int = 1) -> Subject:
     if name == "wearer":
         return Unchanged()
     store, member = Store(RunConfig().cache_dir), name.removeprefix("live-")
+    if name == "lite":
+        return Refined(name, swap.load(name, SwapConfig(swap=name, model=model), store, threads), pairs)
     if member in registry.names("swap"):
         return Live(name, swap.load(member, SwapConfig(swap=member, model=model), store, threads), pairs)
     if Path(name).is_file():
@@ -93,7 +97,7 @@ class StoredMesh:
         end = "2" if second else ""
         size = sample.size_px
         swapped = Swapped(sample.picture("mesh" + end), sample.picture("mesh_mask" + end))
-        return blended(sample, swapped, face_of(sample), scaling(size, size), second)
+        return blended(sample, swapped, face_of(sample, second), scaling(size, size), second)
 
 
 class Live:
@@ -112,7 +116,7 @@ class Live:
 
     def draw(self, sample: Sample, second: bool = False) -> Drawn:
         self._wear(sample.b)
-        face = face_of(sample)
+        face = face_of(sample, second)
         size = self._size(face, sample.size_px)
         alignment = scaling(sample.size_px, size)
         crop = _resized(sample.picture("wearer2" if second else "wearer"), size)
@@ -130,6 +134,8 @@ class Live:
         self._worn = number
 
     def _size(self, face: Face, size_px: int) -> int:
+        if size_px == CROP.size_px:
+            return self._swapper.crop.size_px
         if chooses := getattr(self._swapper, "crop_for", None):
             return int(chooses(float(face.box_px[2] - face.box_px[0])).size_px)
         size = self._swapper.crop.size_px
@@ -137,11 +143,43 @@ class Live:
         return int(size * LARGE_CROP) if large and getattr(self._swapper, "any_size", False) else size
 
 
-def face_of(sample: Sample) -> Face:
-    """The wearer's face as the live tracker saw it when the set was made; the crop is the frame. Every sample is a track of its own."""
-    mesh = landmarks_of(sample)
+class Refined(Live):
+    """livecam's generator over the set's own mesh drawings."""
+
+    def __init__(self, name: str, swapper: Swapper, pairs: Pairs) -> None:
+        super().__init__(name, swapper, pairs)
+        self._base = _Stored()
+        # The generator's own mesh swapper gives way to the stored drawings.
+        swapper._mesh = self._base  # type: ignore[attr-defined]
+
+    def draw(self, sample: Sample, second: bool = False) -> Drawn:
+        end = "2" if second else ""
+        self._base.given = Swapped(sample.picture("mesh" + end), sample.picture("mesh_mask" + end))
+        return super().draw(sample, second)
+
+
+class _Stored:
+    """In the place of a MeshSwapper: hands out a drawing that was made before."""
+
+    given: Swapped | None = None
+
+    def prepare(self, worn: Persona) -> Callable[[], None]:
+        del worn
+        return lambda: None
+
+    def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
+        del crop, face
+        if self.given is None:
+            raise StageError("no stored drawing was given")
+        return Swapped(_resized(self.given.crop, alignment.size_px).copy(), _resized(self.given.mask, alignment.size_px).copy())
+
+
+def face_of(sample: Sample, second: bool = False) -> Face:
+    """The wearer's face as the live tracker saw it when the set was made, in the sample or in its twin; the crop is the frame. Every sample is a
+    track of its own."""
+    mesh = landmarks_of(sample, "landmarks2" if second and sample.has("landmarks2") else "landmarks")
     gaze = np.asarray(sample.data["tracker_gaze"], np.float32) if sample.has("tracker_gaze") else None
-    opened = np.asarray(sample.data["tracker_open"], np.float32) if sample.has("tracker_open") else None
+    opened = np.asarray(sample.data["eye_open"], np.float32) if sample.has("eye_open") else None
     five = five_points(mesh.astype(np.float64)).astype(np.float32)
     return Face(sample.index + 1, box_of(mesh), five, 1.0, mesh, gaze, opened)
 

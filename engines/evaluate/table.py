@@ -88,6 +88,7 @@ class Bench:
 
     def __init__(self, estimator: Estimator, identity: Identity, lpips: Callable[[int], perceptual.Lpips]) -> None:
         self._estimator, self._identity, self._lpips = estimator, identity, lpips
+        self._blinks: list[int] = []
 
     def run(
         self,
@@ -100,6 +101,7 @@ class Bench:
         """Measures every sample; `seen` is shown each. A sample that the subject refuses is counted and left out."""
         records = Records()
         self._identity.start(pairs)
+        self._blinks = [i for i, name in enumerate(pairs.about.get("actions", ())) if str(name).startswith("eyeBlink")]
         for sample in pairs.samples(limit):
             try:
                 drawn = subject.draw(sample)
@@ -147,7 +149,7 @@ class Bench:
         if sample.has("truth2") and sample.has("wearer2"):
             out |= self._twin(sample, drawn, subject, region, true_reading)
         self._identity.add(sample, drawn.picture, truth, five_points(true_reading.mesh))
-        return out | labels_and_readings(sample, true_reading)
+        return out | labels_and_readings(sample, true_reading, self._blinks)
 
     def _compared(self, sample: Sample, reading: Reading, true_reading: Reading) -> dict[str, float]:
         opened = np.asarray(sample.data.get("eye_open", true_reading.eye_open), np.float64)
@@ -198,8 +200,8 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if math.isfinite(whole) and whole > 1e-9 else math.nan
 
 
-def labels_and_readings(sample: Sample, reading: Reading) -> dict[str, float]:
-    """Exact labels and what the estimator reads from truth itself, for judging the estimator."""
+def labels_and_readings(sample: Sample, reading: Reading, blinks: list[int]) -> dict[str, float]:
+    """Exact labels and what the estimator reads from truth itself, for judging the estimator. blinks: columns of `actions` that shut the lids."""
     out: dict[str, float] = {}
     yaw, pitch = yaw_pitch_deg(reading.rotation)
     if sample.has("head"):
@@ -209,8 +211,8 @@ def labels_and_readings(sample: Sample, reading: Reading) -> dict[str, float]:
         seen = reading.gaze_deg.mean(axis=0)
         out |= {"seen_gaze_yaw": float(seen[0]), "true_gaze_yaw": float(sample.data["gaze"][0])}
         out |= {"seen_gaze_pitch": float(seen[1]), "true_gaze_pitch": float(sample.data["gaze"][1])}
-    if sample.has("eye_open"):
-        out |= {"seen_eye_open": float(reading.eye_open.mean()), "true_eye_open": float(np.mean(sample.data["eye_open"]))}
+    if sample.has("actions") and blinks:
+        out |= {"seen_eye_open": float(reading.eye_open.mean()), "true_eye_open": 1.0 - float(np.mean(sample.data["actions"][blinks]))}
     if sample.has("true_five"):
         true, seen = np.asarray(sample.data["true_five"], np.float64), five_points(reading.mesh)
         out["five_error_share"] = float(np.linalg.norm(seen - true, axis=1).mean()) / max(float(np.linalg.norm(true[0] - true[1])), 1e-6)
@@ -219,7 +221,7 @@ def labels_and_readings(sample: Sample, reading: Reading) -> dict[str, float]:
 
 def tags_of(sample: Sample, pairs: Pairs) -> dict[str, str]:
     """Groups that the sample belongs to. Tone, glasses and fringe are the wearer's; the beard also the persona's."""
-    wearer, worn = pairs.identities.get(sample.a, {}), pairs.identities.get(sample.b, {})
+    wearer, worn = pairs.wearers.get(sample.a, {}), pairs.personas.get(sample.b, {})
     out = {name: _word(wearer[name]) for name in ("tone", "glasses", "fringe") if name in wearer}
     out |= {f"{name}_{end}": _word(who["beard"]) for name, end, who in (("beard", "wearer", wearer), ("beard", "persona", worn)) if "beard" in who}
     if sample.has("head"):
