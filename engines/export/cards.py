@@ -56,7 +56,7 @@ def write_plain(
 def _head(card_id: str, file: Path, purpose: str) -> dict[str, Any]:
     return {
         "id": card_id, "file": file.name, "purpose": purpose, "licence": LICENCE, "publisher": MAKER, "sha256": sha256_of(file),
-        "size_bytes": file.stat().st_size, "used_by": ["swap/lite"],
+        "size_bytes": file.stat().st_size, "shipped": True, "used_by": ["swap/lite"],
     }  # fmt: skip
 
 

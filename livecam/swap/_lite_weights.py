@@ -21,11 +21,13 @@ from safetensors import SafetensorError, safe_open
 from livecam import runtimes
 from livecam.errors import ModelFileError, ModelShapeError
 from livecam.runtimes import Runtime, TensorSpec, _gate
-from livecam.store import Store
-from livecam.types import F32
+from livecam.store import Card, Store
+from livecam.types import F32, CropSpec
 
 NAMES = {"lite128": 128, "lite256": 256}
 """Names of tiers, and the crop's side in pixels; small faces first."""
+SCALE = CropSpec(256, offset=(0.0, -0.06))
+"""The crop of `mesh` at whatever size: lite refines its drawing."""
 PLANES = 10
 """Wearer RGB, the drawing's RGB, its mask, landmark lines (3)."""
 EMBEDDING = 128
@@ -92,7 +94,16 @@ def _shipped(store: Store, name: str) -> _Files | None:
     mapper, choices = f"{name}_mapper", [card for card in (f"{name}_int8", name) if card in store.cards]
     if mapper not in store.cards or not choices:
         return None
+    _check_crop(store.card(choices[0]), CropSpec(NAMES[name], SCALE.template, SCALE.scale, SCALE.offset))
     return _Files(store.path(choices[0]), store.path(mapper), choices[0].endswith("_int8"), store.card(choices[0]).licence)
+
+
+def _check_crop(card: Card, wanted: CropSpec) -> None:
+    """Raises ModelShapeError when the card states another crop than livecam's aligner cuts for this generator."""
+    stated = card.data.get("crop")
+    found = None if stated is None else tuple(stated.get(key) for key in ("size_px", "template", "scale")) + tuple(stated.get("offset", ()))
+    if found is not None and found != (wanted.size_px, wanted.template, wanted.scale, *wanted.offset):
+        raise ModelShapeError(f"model card {card.id!r}: expected the crop {wanted}, found {stated}; install livecam again")
 
 
 def _in_folder(folder: Path, name: str) -> _Files | None:

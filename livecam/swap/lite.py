@@ -19,7 +19,7 @@ from livecam.store import Store
 from livecam.swap import _lite_lines as lines
 from livecam.swap import _lite_tensor as tensor
 from livecam.swap import mesh
-from livecam.swap._lite_weights import PLANES, Tier, load_tiers
+from livecam.swap._lite_weights import PLANES, SCALE, Tier, load_tiers
 from livecam.types import F32, U8, Alignment, CropSpec, Face, Persona, Swapped
 
 LARGE_FACE_PX = 300.0
@@ -37,7 +37,6 @@ def warm_up() -> None:
     size = 8
     picture, plane = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
     tensor.fill(picture, picture, plane, picture, np.zeros((1, PLANES, size, size), np.float32))
-    # The runtime's outputs may be read-only views or not: one of each, so that neither compiles on air.
     rgb, mask = np.zeros((1, 3, size, size), np.float32), np.zeros((1, 1, size, size), np.float32)
     tensor.finish(rgb, mask, picture.copy(), plane.copy())
 
@@ -61,7 +60,7 @@ class LiteSwapper:
         self._mesh = mesh.MeshSwapper(config)
         self._embedders = embedders
         self._benches = {tier.size_px: _bench(tier) for tier in tiers}
-        self._specs = tuple(_spec(self._mesh.crop, tier) for tier in tiers)
+        self._specs = tuple(CropSpec(t.size_px, SCALE.template, SCALE.scale, SCALE.offset) for t in tiers)
         self._worn = False
         self._licence = "; ".join(f"{t.name}{' int8' if t.int8 else ''}: {t.licence}" for t in tiers)
 
@@ -118,10 +117,6 @@ class LiteSwapper:
 def _bench(tier: Tier) -> _Bench:
     size = tier.size_px
     return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), np.zeros((1, len(tier.mapper.second_bias)), np.float32))
-
-
-def _spec(base: CropSpec, tier: Tier) -> CropSpec:
-    return CropSpec(tier.size_px, base.template, base.scale, base.offset)
 
 
 def _landmarks(face: Face, alignment: Alignment) -> F32:

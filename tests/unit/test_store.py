@@ -239,7 +239,12 @@ def test_cards_name_members_that_there_are() -> None:
 def test_shipped_cards_are_whole() -> None:
     cards = store.read_cards()
     assert {"yunet", "face_landmark", "iris_landmark", "sface"} <= set(cards)
-    for shipped in cards.values():
+    weights = [card for card in cards.values() if card.shipped]
+    assert sum(card.size_bytes for card in weights) <= 40_000_000
+    for card in weights:
+        assert store.sha256_of(store.WEIGHTS / card.file) == card.sha256 and (store.WEIGHTS / card.file).stat().st_size == card.size_bytes
+        assert card.licence == "Apache-2.0" and card.data["training"]["people"]
+    for shipped in (card for card in cards.values() if not card.shipped):
         assert shipped.sources and shipped.size_bytes > 0 and set(shipped.sha256) <= set("0123456789abcdef")
         assert shipped.data["inputs"] and shipped.data["outputs"]
         assert all(s.url.startswith("https://") or (s.version and s.wheel_sha256 and s.wheel_bytes) for s in shipped.sources)

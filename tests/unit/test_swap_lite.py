@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_kernels_are_their_plain_forms() -> None:
 def test_untrained_it_is_the_drawing_of_mesh(tmp_path: Path, worn: Persona) -> None:
     swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights", tint=0.0))
     swapper.wear(worn)
-    assert swapper.crop == CropSpec(128, offset=mesh.MeshSwapper(SwapConfig()).crop.offset)
+    assert replace(swapper.crop, size_px=256) == mesh.MeshSwapper(SwapConfig()).crop
     crop, face, alignment = wearer(swapper.crop)
     drawn = swapper.swap(crop, face, alignment)
     plain = mesh.MeshSwapper(SwapConfig())
@@ -170,6 +171,18 @@ def test_auto_takes_the_weights_that_come_with_livecam_and_refuses_altered_ones(
     assert chosen.name == "mesh" and "SHA-256" in chosen.note and "install livecam again" in chosen.note
     (weights / "lite128.onnx").unlink()
     assert "install livecam again" in swap.choose(SwapConfig(swap="auto"), Store(tmp_path / "cache", cards=cards)).note
+
+
+def test_a_card_whose_crop_is_not_the_aligners_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = onnx_models.lite(tmp_path / "weights")
+    monkeypatch.setattr(store, "WEIGHTS", weights)
+    mapper = shipped("lite128_mapper", weights / "lite128-mapper.safetensors")
+    for scale, good in ((0.78, True), (0.8, False)):
+        crop = {"template": "arcface_112_v2", "size_px": 128, "scale": scale, "offset": [0.0, -0.06]}
+        network = replace(shipped("lite128", weights / "lite128.onnx"), data={"crop": crop})
+        chosen = swap.choose(SwapConfig(swap="auto"), Store(tmp_path / "cache", cards={"lite128": network, "lite128_mapper": mapper}))
+        assert chosen.name == ("lite" if good else "mesh")
+    assert "crop" in chosen.note
 
 
 @pytest.mark.parametrize(
