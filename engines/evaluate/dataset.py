@@ -6,6 +6,8 @@ Convention: pictures are (S, S, 3) uint8 BGR; landmarks are in pixels of that cr
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,7 +100,7 @@ def _read(path: Path, first: int) -> Iterator[Sample]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path} cannot be read as arrays: {error}; render the set again") from error
     if missing := [name for name in NEEDED if name not in arrays]:
         raise UsageError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(sorted(arrays))}")

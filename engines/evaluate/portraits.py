@@ -21,12 +21,14 @@ from livecam.track import Tracker
 from livecam.types import F64, U8, Frame
 
 WIDTH_PX, HEIGHT_PX = 1280, 720
-FACE_PX = 250.0
+FACE_PX = 210.0
 """Width of the face in the clip at zoom 1."""
 FADE_SHARE = 0.06
 """The portrait, which moves, fades into a blurred wall, which does not, over this share of its side."""
 NOISE_LEVELS = 3.5
 """Standard deviation of the sensor's noise, grey levels."""
+CALM_FRAMES = 120
+"""A clip shorter than this moves less far, not faster: heads turn and shift at the pace of somebody who talks."""
 STILL_SHARE = 0.2
 """The first part of a clip in which nothing moves but the noise."""
 CLOSED_MOUTH = 0.05
@@ -60,17 +62,18 @@ class Moment:
 def script(frames: int) -> list[Moment]:
     """A clip's moments: still, then pan, zoom and roll while the jaw opens twice and the lids shut three times."""
     out: list[Moment] = []
+    far = min(frames / CALM_FRAMES, 1.0)
     for i in range(frames):
         t = (i / max(frames - 1, 1) - STILL_SHARE) / (1 - STILL_SHARE)
         if t < 0:
             out.append(Moment(still=True))
             continue
         turn = 2 * math.pi * t
-        ease = min(t * 8, 1.0)
-        shift = (ease * 150 * math.sin(turn), ease * 40 * math.sin(2 * turn))
+        ease = far * min(t * 8, 1.0)
+        shift = (ease * 120 * math.sin(turn), ease * 25 * math.sin(2 * turn))
         jaw = max(0.0, math.sin(turn * 2)) ** 0.7
         shut = max(max(0.0, 1 - abs(t - at) / 0.05) for at in (0.32, 0.55, 0.85))
-        out.append(Moment(shift, 1 + ease * 0.18 * math.sin(turn + 0.7), ease * 12 * math.sin(turn * 1.5), min(shut * 1.4, 1.0), jaw))
+        out.append(Moment(shift, 1 + ease * 0.15 * math.sin(turn + 0.7), ease * 12 * math.sin(turn), min(shut * 1.4, 1.0), jaw))
     return out
 
 
@@ -134,9 +137,9 @@ def gather(folder: Path | None, count: int, detector: Detector, tracker: Tracker
             raise UsageError(f"{folder}: expected pictures of faces (.jpg, .png), found none")
         chosen = files[:: max(len(files) // max(count - 1, 1), 1)][: count - 1]
         pictures += [(path.stem, np.asarray(cv2.imread(str(path)), np.uint8)) for path in chosen]
-    found = [(name, _padded(picture)) for name, picture in pictures]
-    meshes = [(name, picture, find_mesh(picture, detector, tracker)) for name, picture in found]
-    return [Portrait(name, picture, mesh) for name, picture, mesh in meshes if mesh is not None]
+    meshes = [(name, picture, find_mesh(_padded(picture), detector, tracker)) for name, picture in pictures]
+    # A detector wants some room around a face; the clip shows the picture as it is.
+    return [Portrait(name, picture, mesh[:, :2] - _edge_px(picture)) for name, picture, mesh in meshes if mesh is not None]
 
 
 def find_mesh(picture: U8, detector: Detector, tracker: Tracker) -> F64 | None:
@@ -155,11 +158,15 @@ def _astronaut() -> U8:
         from skimage import data
     except ImportError as error:
         raise UsageError("the photoreal clips begin with scikit-image's astronaut; install it with: pip install scikit-image") from error
-    return np.ascontiguousarray(data.astronaut()[:330, 60:390, ::-1])
+    return np.ascontiguousarray(data.astronaut()[:240, 105:345, ::-1])
+
+
+def _edge_px(picture: U8) -> int:
+    return picture.shape[0] // 5
 
 
 def _padded(picture: U8) -> U8:
-    edge = picture.shape[0] // 5
+    edge = _edge_px(picture)
     return np.asarray(cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REFLECT), np.uint8)
 
 

@@ -113,7 +113,7 @@ class _Bad:
 def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "w.ckpt"
     path.write_bytes(pickle.dumps({"a": _Bad()}))
-    with pytest.raises(ModelFileError, match="builtins.print"):
+    with pytest.raises(ModelFileError, match=r"builtins\.print"):
         perceptual.read_arrays(path)
     assert capsys.readouterr().out == ""
 
