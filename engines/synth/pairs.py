@@ -89,8 +89,12 @@ def persona_seed(settings: Settings, index: int, attempt: int) -> int:
 
 
 def bare_forehead(look: Look) -> Look:
-    """The same look with hair cut away before the forehead: a portrait is to show the face."""
-    return replace(look, fringe=max(look.fringe or 0.0, BARE_FRINGE_DM))
+    """The same look with hair that leaves the face free: a portrait is to show it, and the hair of a
+    persona is never worn."""
+    hair = look.hair
+    if hair in sampler.FRINGED_HAIR:
+        hair = "ponytail01" if look.shape.gender < 0.5 else "short01"
+    return replace(look, hair=hair, fringe=max(look.fringe or 0.0, BARE_FRINGE_DM))
 
 
 class Studio:

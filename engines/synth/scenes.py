@@ -38,7 +38,7 @@ OCCLUDER_SHARE = 0.28
 SHUT_SHARE, HALF_SHUT_SHARE = 0.10, 0.10
 CAMERA_FACE_PX = 220.0
 """Width of the face for which the camera's blurs are meant; they shrink with smaller faces."""
-METERED, METERED_SD = 1.05, 0.22
+METERED, METERED_SD = 1.3, 0.24
 """Irradiance of the face that a camera's metering arrives at, and its spread (log)."""
 WRAP = 0.2
 PAIRED = ("mouthSmile", "mouthFrown", "mouthStretch", "mouthPress", "mouthDimple", "mouthUpperUp",

@@ -295,9 +295,9 @@ def test_held_out_people_are_others(tmp_path):
     seeds = [{pairs.wearer(s, k).seed for k in range(60)} | {pairs.persona_seed(s, k, t) for k in range(60) for t in range(pairs.MOST_TRIES)}
              for s in (train, held)]
     assert not seeds[0] & seeds[1]
-    bare = pairs.bare_forehead(sampler.sample(3).look)
-    assert bare.fringe is not None
-    assert bare.fringe >= pairs.BARE_FRINGE_DM
+    bare = [pairs.bare_forehead(sampler.sample(k).look) for k in range(40)]
+    assert all(look.hair not in sampler.FRINGED_HAIR for look in bare)
+    assert all(look.fringe is not None and look.fringe >= pairs.BARE_FRINGE_DM for look in bare)
 
 
 def test_sheet_shows_every_row(tmp_path, fake):
