@@ -20,6 +20,8 @@ from livecam.types import U8, Alignment, CropSpec, Detection, Face, Frame, Perso
 ENVIRONMENT = "LIVECAM_LEAK_PLAN"
 FAULTY = (0, 1, 2, 9, 17)
 """Frames of an event in which a stage is faulty."""
+STALE_SHIFT = 0.3
+"""By this share of the crop a stale mask lies beside its face."""
 GONE_OPENINGS = 2
 """How often a camera that is gone cannot be opened."""
 FPS = 120.0
@@ -115,9 +117,8 @@ class Faults:
         stages = pipeline.stages
         for name in ("search", "track", "align", "crop", "swap", "colour", "mask", "blend"):
             setattr(stages, name, self._failing(name, getattr(stages, name)))
-        stages.align = self._stale(stages.align)
         stages.swap = self._bad_crop(stages.swap)
-        stages.mask = self._empty(stages.mask)
+        stages.mask = self._empty(self._stale(stages.mask))
         stages.blend = self._idle(stages.blend)
         process = pipeline.process
 
@@ -135,7 +136,7 @@ class Faults:
     def _begin(self, frame: Frame) -> None:
         self.index = frame.position
         self.event, number, self.since = self.scene.event(frame.position)
-        if self.since >= 0 and number != self._told:
+        if 0 <= self.since <= FAULTY[-1] and number != self._told:  # a run that begins behind an event's faults has none to tell
             self._told = number
             self.link.say("fault", self.event, number, frame.capture_ns)
         elif self.since == _scene.lasts(self.event) + 20:
@@ -161,12 +162,16 @@ class Faults:
 
         return wrapped
 
-    def _stale(self, stage: Callable[..., Alignment]) -> Callable[..., Alignment]:
-        def wrapped(five_px: Any, spec: CropSpec) -> Alignment:
+    def _stale(self, stage: Callable[..., U8]) -> Callable[..., U8]:
+        def wrapped(swapped: Swapped, face: Face, alignment: Alignment) -> U8:
+            alpha = stage(swapped, face, alignment)
             if not self._now("stale mask"):
-                return stage(five_px, spec)
-            reach = 0.3 * float(np.ptp(five_px[:, 0]) + np.ptp(five_px[:, 1]))  # where the face was a moment ago
-            return stage(five_px + np.array((reach, -0.4 * reach), np.float32), spec)
+                return alpha
+            reach = round(STALE_SHIFT * alpha.shape[0])  # where the face was a moment ago
+            moved = np.zeros_like(alpha)
+            moved[reach:, reach:] = alpha[:-reach, :-reach]
+            moved[[0, -1]] = moved[:, [0, -1]] = 0
+            return moved
 
         return wrapped
 

@@ -28,8 +28,10 @@ AFTER_LOSS_MS = 400.0
 """When one of several faces is lost, the others go on after so long without any unmasked face."""
 HEAD = 0.25
 """Share of a drawn face's box added on each side: hair and ears, in which change is no news."""
-MOST_OUTSIDE = 0.12
-"""Share of a face's box that may lie outside the frame (left, right, above): of a face cut off more the mesh cannot be trusted."""
+MOST_OUTSIDE = 0.03
+"""Share of a face's box that may lie outside the frame (left, right, above): of a face cut off the network draws all into the part that is left."""
+AT_EDGE = 0.1
+"""A face nearer to the frame's edge than this share of its box is searched for on every frame: whether the mesh fits is for the detector to say."""
 MOST_BELOW = 0.3
 SAME_PLACE = 0.3
 """Overlap (intersection over union) from which a new track is the lost one again."""
@@ -85,6 +87,8 @@ class Policy:
         self._raw = self._sampler.whole(image)
         self._scene.look(self._raw, (width, height), capture_ns)
         if not self._faces or self._covering(capture_ns) or self._searched_ns is None:
+            return True
+        if any(_at_edge(face, (width, height)) for face in self._faces):
             return True
         return capture_ns - self._searched_ns > self._max_age_ns or self._scene.changed([_grow(f.box_px, HEAD) for f in self._faces])
 
@@ -195,6 +199,11 @@ def _cut_off(face: Face, size_px: tuple[int, int]) -> str:
     outside = max(-x0, x1 - size_px[0], 0.0) / width, max(-y0, 0.0) / height
     below = max(y1 - size_px[1], 0.0) / height
     return "a face is cut off by the edge" if max(outside) > MOST_OUTSIDE or below > MOST_BELOW else ""
+
+
+def _at_edge(face: Face, size_px: tuple[int, int]) -> bool:
+    x0, y0, x1, y1 = (float(v) for v in face.box_px)
+    return min(x0, size_px[0] - x1) < AT_EDGE * (x1 - x0) or y0 < AT_EDGE * (y1 - y0)
 
 
 def _grow(box: F32, share: float) -> tuple[float, float, float, float]:
