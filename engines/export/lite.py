@@ -24,8 +24,8 @@ from engines.train.people import People
 from engines.train.shards import Pool
 
 SIGNATURE = Signature(("x", "film"), ("rgb", "mask"))
-COMPOSITION = ("/Slice", "/Sub", "/Mul", "/Add", "/Clip", "/Concat")
-"""Names of the nodes after the head, where the network's change is added to the picture: these stay in float."""
+COMPOSITION = ("/Slice", "/Sub", "/Mul", "/Add", "/Clip", "/Concat", "/light/Conv", "/Resize")
+"""Names of the nodes after the heads, where the network's change is added to the picture: these stay in float."""
 CALIBRATION, PARITY = 200, 16
 PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""

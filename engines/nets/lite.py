@@ -6,12 +6,14 @@
       conv stride 2      ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +     |
       1x1, nearest x2    ->  2w at S/4         + skip, conv  <---------+               |
       1x1, nearest x2    ->  w at S/2          + skip, conv  <-------------------------+
-      conv 20, PixelShuffle(2)  ->  5 at S     3 of colour, 1 of the drawing's share, 1 of the mask
-    rgb  = share * drawing + (1 - share) * wearer + colour,  share = clamp(mask of the drawing + its change)
-    mask = clamp(mask of the drawing + its change)
+      conv 16, PixelShuffle(2)  ->  4 at S     3 of colour, 1 of the mask
+      1x1 at S/8, bilinear      ->  3 at S     light: what the drawing is multiplied by, less one
+    base = mask * drawing + (1 - mask) * wearer
+    rgb  = base * (1 + light) + colour
+    mask = mask + its change                    both clamped to 0..1
 
-The head starts at zero, so an untrained network gives back the drawing; training on truth can only refine it. Glasses and strands of hair are
-let through by the share, in the wearer's full resolution. Identity enters by FiLM (Perez et al., AAAI 2018): scales and shifts are inputs of the
+Both heads start at zero, so an untrained network gives back the drawing; training on truth refines it. The wearer's own pixels have no way through
+inside the mask but the features: a head that mixed drawing and wearer was tried, and learnt first of all to give back the wearer. Identity enters by FiLM (Perez et al., AAAI 2018): scales and shifts are inputs of the
 network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and FP16 get wrong), ReLU throughout (unsigned
 activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per operation than depthwise ones).
 """
@@ -26,8 +28,10 @@ from torch.nn import functional as nnf
 
 IDENTITY_LENGTH = 128
 """Length of the identity's embedding."""
-OUTPUTS = 5
-"""Colour (3), share of the drawing, mask."""
+OUTPUTS = 4
+"""Colour (3), mask."""
+EIGHTH = 4
+"""From the stem's scale to the deepest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,13 @@ class Generator(nn.Module):
         self.up1 = Up(4 * w, 2 * w)
         self.up2 = Up(2 * w, w)
         self.head = nn.Conv2d(w, OUTPUTS * config.stem**2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.light = nn.Conv2d(4 * w, 3, 1)
+        for layer in (self.head, self.light):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def raw(self, x: Tensor, film: Tensor) -> Tensor:
-        """Colour (N, 3, S, S), share and mask before clamping, as (N, 5, S, S): what losses look at, since a clamp has no gradient outside."""
+    def raw(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour (N, 3, S, S) and mask (N, 1, S, S) before clamping: what losses look at, since a clamp has no gradient outside."""
         w, stem = self.config.width, self.config.stem
         films = iter((film[:, :, None, None]).split([4 * w] * 2 * self.config.blocks + [2 * w] * 2 + [w] * 2, dim=1))
         half = torch.relu(self.stem(nnf.pixel_unshuffle(x, stem)))
@@ -114,13 +120,14 @@ class Generator(nn.Module):
         fine = self.up2(self.up1(deep, quarter, next(films), next(films)), half, next(films), next(films))
         out = nnf.pixel_shuffle(self.head(fine), stem)
         wearer, drawing, mask = x[:, 0:3], x[:, 3:6], x[:, 6:7]
-        share = (mask + out[:, 3:4]).clamp(0.0, 1.0)
-        return torch.cat([wearer + share * (drawing - wearer) + out[:, 0:3], mask + out[:, 3:5]], dim=1)
+        light = nnf.interpolate(self.light(deep), scale_factor=float(EIGHTH * stem), mode="bilinear", align_corners=False)
+        base = wearer + mask * (drawing - wearer)
+        return base + base * light + out[:, 0:3], mask + out[:, 3:4]
 
     def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
         """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives rgb (N, 3, S, S) and mask (N, 1, S, S), both 0..1."""
-        out = self.raw(x, film).clamp(0.0, 1.0)
-        return out[:, 0:3], out[:, 4:5]
+        rgb, mask = self.raw(x, film)
+        return rgb.clamp(0.0, 1.0), mask.clamp(0.0, 1.0)
 
 
 class Mapper(nn.Module):
@@ -150,8 +157,8 @@ class Lite(nn.Module):
         self.mapper = Mapper(config)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """`Generator.raw` for embeddings (N, 128)."""
-        return self.generator.raw(x, self.mapper(embedding))
+        """`Generator.raw` for embeddings (N, 128), as (N, 4, S, S)."""
+        return torch.cat(self.generator.raw(x, self.mapper(embedding)), dim=1)
 
 
 def _neutral(config: LiteConfig) -> Tensor:

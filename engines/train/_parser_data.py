@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.synth import camera, occluders
+from engines.synth import _things, camera, film, occluders
 from engines.train.errors import DataError
 from livecam.align.arcface import template_px
 from livecam.types import CropSpec
@@ -24,13 +24,18 @@ F32 = NDArray[np.float32]
 
 KEPT_PX = 160
 """Side at which samples are kept: somewhat more than the network's, so that a closer crop is not blurred."""
-HAIR_CLASS, OCCLUDER_CLASS = 5, 7
+BACK_CLASS, HAIR_CLASS, OCCLUDER_CLASS, BODY_CLASS = 0, 5, 7, 9
 EDGE_PX = 2
 """A thing's soft edge reaches so far beyond the pixels of its class, at KEPT_PX."""
 OPAQUE = 128
 """Occluder alpha from which a pixel's class is the occluder's."""
 TONES_SRGB = ((232, 196, 176), (218, 172, 148), (200, 148, 120), (170, 118, 90), (132, 88, 66), (98, 64, 50), (70, 46, 38))
-CHEEKS = (205, 425)
+BACKS = 64
+"""Backgrounds in a pool."""
+UNKNOWN = 255
+"""Class of pixels that no loss of classes looks at."""
+REDRESSED = 0.6
+"""Share of samples that get another background, clothes and hair colour."""
 CANDIDATES = 6
 """Occluders of the pool among which the nearest in skin tone is taken."""
 
@@ -55,11 +60,13 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Occluders before a standard face: layers (M, K, K, 5) uint8 colour BGR, alpha, shadow; skin (M, 3) BGR; five (5, 2)."""
+    """Occluders before a standard face: layers (M, K, K, 5) uint8 colour BGR, alpha, shadow; skin (M, 3) BGR; five (5, 2). backs (B, K, K, 3)
+    uint8 BGR: patterns to stand behind people."""
 
     layers: U8
     skin: F32
     five: F32
+    backs: U8
 
 
 def _five_of(data: np.lib.npyio.NpzFile) -> F32:
@@ -133,7 +140,22 @@ def make_pool(count: int, seed: int, five: F32, kinds: Sequence[str] = ()) -> Po
                 break
         layers[k, ..., :3], layers[k, ..., 3], layers[k, ..., 4] = made.image, made.alpha, made.shadow
         skin[k] = tone[::-1]
-    return Pool(layers, skin, five)
+    return Pool(layers, skin, five, np.stack([make_back(np.random.default_rng([seed, 13, k]), five) for k in range(BACKS)]))
+
+
+def make_back(rng: np.random.Generator, five: F32) -> U8:
+    """A background (K, K, 3) BGR: coarse patterns of cloth, walls and blobs, in or out of focus."""
+    spot = occluders.find_spot(five, KEPT_PX, (128.0, 128.0, 128.0))
+    out = np.zeros((KEPT_PX, KEPT_PX, 3), np.float32)
+    for k in range(int(rng.integers(1, 4))):
+        x, y = _things.grid(spot, rng.uniform(0, KEPT_PX, 2), float(rng.uniform(-90, 90)))
+        coarse = float(rng.uniform(0.3, 6))
+        tone = _things.pattern(rng, spot, x / coarse, y / coarse)
+        edge = np.clip(x / float(rng.uniform(0.5, 30)) + 0.5, 0, 1)[..., None] if k else np.float32(1)
+        out = out + (tone - out) * edge
+    out = out * (1 + 0.1 * _things.grain(rng, spot.size, float(rng.uniform(0.3, 16)))[..., None])
+    image = np.clip(film.tone(np.maximum(out, 0).astype(np.float32)), 0, 255)[..., ::-1]
+    return np.ascontiguousarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 5)))).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +187,27 @@ def one_sample(samples: Samples, index: int, pool: Pool, rng: np.random.Generato
                              ((samples.wearer, False), (samples.classes, True), (samples.occluder, False)))
     if flip:
         picture, kinds, alpha = (np.ascontiguousarray(v[:, ::-1]) for v in (picture, kinds, alpha))
+    if rng.random() < REDRESSED * change.degree:
+        picture = _redress(picture, kinds, pool.backs[int(rng.integers(len(pool.backs)))], rng)
     if rng.random() < change.extra:
         five = samples.five[index] @ move[:, :2].T + move[:, 2]
         if flip:
             five = np.array([size - 1, 0]) + five[[1, 0, 2, 4, 3]] * np.array([-1, 1])
         picture, alpha, kinds = put_extra(picture, alpha, kinds, five.astype(np.float32), samples.skin[index], pool, rng)
     return _photo(picture, rng, change.degree), kinds, alpha
+
+
+def _redress(picture: U8, kinds: U8, back: U8, rng: np.random.Generator) -> U8:
+    """Another background, other clothes, other hair: what tells a thing from these must not be their colour."""
+    out = picture.astype(np.float32)
+    if rng.random() < 0.7:
+        weight = cv2.blur((kinds == BACK_CLASS).astype(np.float32), (3, 3))[..., None]
+        size = picture.shape[0]
+        out += (cv2.resize(back, (size, size), interpolation=cv2.INTER_AREA) - out) * weight
+    for kind, amount in ((BODY_CLASS, 0.45), (HAIR_CLASS, 0.3)):
+        weight = cv2.blur((kinds == kind).astype(np.float32), (3, 3))[..., None]
+        out *= 1 + (np.exp(rng.normal(0, amount) + rng.normal(0, amount, 3)) - 1) * weight
+    return np.clip(out, 0, 255).astype(np.uint8)
 
 
 def _move(rng: np.random.Generator, size: int, degree: float) -> F32:

@@ -27,7 +27,7 @@ from engines.train import checkpoint
 from engines.train.errors import CheckpointError, DivergedError
 
 LAST, WEIGHTS, LOG = "last.safetensors", "weights.safetensors", "log.jsonl"
-WARM_UP = 100
+WARM_UP = 40
 """Steps over which the learning rate rises."""
 FLOOR = 0.02
 """Share of the learning rate left at the end of the cosine."""

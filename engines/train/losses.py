@@ -8,8 +8,8 @@ from torch.nn import functional as nnf
 
 EMPHASIS = 4.0
 """Extra weight of eyes and (by shards.MOUTH_EMPHASIS) mouth: small, and what people look at."""
-HIDDEN = 0.3
-"""Weight of what an occluder hides: the mask room lets the camera's picture through there."""
+HIDDEN = 0.05
+"""Weight of what an occluder hides: the mask room lets the camera's picture through there, so it need not be drawn."""
 OUTSIDE = 0.02
 """Weight outside the oval, where nothing is drawn: enough that it stays tame."""
 

@@ -36,7 +36,7 @@ SCAN_EVERY = 50
 CLIP = 1.0
 """Greatest norm of the gradient."""
 GRID_ROWS = 8
-MASK = 4
+MASK = 3
 """Channel of the mask, in networks that have one."""
 
 
@@ -81,7 +81,7 @@ class Options:
 
 
 Forward = Callable[[nn.Module, Batch], Tensor]
-"""A network's output for a batch: (N, 5, S, S) colour, share, mask before clamping, or (N, 3, S, S) colour alone."""
+"""A network's output for a batch: (N, 4, S, S) colour and mask before clamping, or (N, 3, S, S) colour alone."""
 
 
 def _refined(net: nn.Module, batch: Batch) -> Tensor:

@@ -136,7 +136,7 @@ def losses(net: nn.Module, x: Tensor, classes: Tensor, cover: Tensor) -> dict[st
     both = (seen * cover).sum((1, 2, 3))
     dice = 1 - (2 * both + DICE_FLOOR) / (seen.sum((1, 2, 3)) + cover.sum((1, 2, 3)) + DICE_FLOOR)
     return {"occluder": nnf.binary_cross_entropy_with_logits(occluder, cover), "dice": dice.mean(),
-            "classes": nnf.cross_entropy(logits, classes, weights)}
+            "classes": nnf.cross_entropy(logits, classes, weights, ignore_index=data.UNKNOWN)}
 
 
 @torch.no_grad()
@@ -159,7 +159,8 @@ def evaluate(net: nn.Module, size: int, samples: data.Samples, pool: data.Pool, 
                 each.append(float((f & t).sum() / max((f | t).sum(), 1)))
             elif not t.any():
                 false.append(float(f.mean()))
-        np.add.at(table, (classes.ravel(), logits.argmax(1).numpy().ravel()), 1)
+        known = classes != data.UNKNOWN
+        np.add.at(table, (classes[known], logits.argmax(1).numpy()[known]), 1)
     there = table.sum(1) > 0
     per_class = np.diag(table) / np.maximum(table.sum(0) + table.sum(1) - np.diag(table), 1)
     out = {"iou": hit / max(union, 1.0), "iou_each": float(np.mean(each)) if each else 0.0, "classes_iou": float(per_class[there].mean()),
