@@ -343,12 +343,13 @@ def anything(rng: Rng, spot: Spot, light: Light) -> tuple[Floats, Floats]:
     else:
         distance = box(x, y, (float(rng.uniform(4, 14)), 240.0), 3.0)
     normals = tube_normals(x, 14.0) if kind == 3 else round_normals(x, y, radius * float(rng.uniform(1.1, 3)))
-    tone = _pattern(rng, spot, x, y)
+    tone = pattern(rng, spot, x, y)
     put(image, alpha, tone * lit(normals, light, float(rng.uniform(0, 0.4))), inside(distance, spot))
     return image, alpha
 
 
-def _pattern(rng: Rng, spot: Spot, x: Floats, y: Floats) -> Floats:
+def pattern(rng: Rng, spot: Spot, x: Floats, y: Floats) -> Floats:
+    """Two colours (H, W, 3), linear: plain, striped, checked or mottled, over an object's own x and y (H, W)."""
     a, b = linear(dyed(rng)), linear(dyed(rng))
     kind, pitch = int(rng.integers(4)), float(rng.uniform(4, 16))
     if kind == 0:

@@ -204,9 +204,9 @@ def _redress(picture: U8, kinds: U8, back: U8, rng: np.random.Generator) -> U8:
         weight = cv2.blur((kinds == BACK_CLASS).astype(np.float32), (3, 3))[..., None]
         size = picture.shape[0]
         out += (cv2.resize(back, (size, size), interpolation=cv2.INTER_AREA) - out) * weight
-    for kind, amount in ((BODY_CLASS, 0.45), (HAIR_CLASS, 0.3)):
+    for kind, amount in ((BODY_CLASS, 0.5), (HAIR_CLASS, 0.35)):
         weight = cv2.blur((kinds == kind).astype(np.float32), (3, 3))[..., None]
-        out *= 1 + (np.exp(rng.normal(0, amount) + rng.normal(0, amount, 3)) - 1) * weight
+        out *= 1 + (np.exp(rng.normal(0, amount) + rng.normal(0, amount / 2, 3)) - 1) * weight
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
