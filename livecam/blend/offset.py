@@ -84,7 +84,7 @@ def fit(crop: U8, wearer: U8, alpha: U8) -> F64:
     if total < LEAST_WEIGHT:
         return np.zeros((3, 3))
     weighted = planes * weight[:, None]
-    solved = np.linalg.solve(weighted.T @ planes + total * RIDGE, weighted.T @ off)
+    solved = np.asarray(np.linalg.solve(weighted.T @ planes + total * RIDGE, weighted.T @ off), np.float64)
     solved *= min(1.0, LIMIT / max(float(np.abs(solved).sum(axis=0).max()), 1e-6))
     before, after = np.abs(off), np.abs(off - planes @ solved)
     helps = float(weight @ after.sum(axis=1)) < GAIN * float(weight @ before.sum(axis=1))

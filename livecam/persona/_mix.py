@@ -185,11 +185,10 @@ def _convex(score: F64, chance: F64) -> F64:
 def _mixed_mesh(plan: _Plan, everybody: tuple[_Parent, ...], pose: str) -> F32:
     """(478, 3) landmarks: mixed by weights that vary smoothly over the face, then moved away from everybody's mean."""
     meshes = np.stack([p.persona.meshes[pose] for p in plan.parents]).astype(np.float64)
-    mean = np.mean([p.persona.meshes[pose] for p in everybody], axis=0, dtype=np.float64)
-    neutral = np.mean([p.persona.meshes["neutral"] for p in everybody], axis=0, dtype=np.float64)
+    neutral = np.stack([p.persona.meshes["neutral"] for p in everybody]).astype(np.float64).mean(axis=0)
     width = float(np.ptp(neutral[:MESH_POINTS, 0]))
-    own = np.zeros((len(mean), len(plan.parents)))
-    total = np.zeros((len(mean), 1))
+    own = np.zeros((len(neutral), len(plan.parents)))
+    total = np.zeros((len(neutral), 1))
     for landmarks, weights in zip(REGIONS.values(), plan.regions, strict=True):
         gap = np.linalg.norm(neutral[:, None, :2] - neutral[None, list(landmarks), :2], axis=2).min(axis=1) / width
         near = np.exp(-0.5 * (gap / (REGION_REACH / 2)) ** 2)[:, None]
