@@ -1,6 +1,6 @@
 """Generator `lite`: refines what `livecam.swap.mesh` draws, in one pass, cheap enough in INT8 for one CPU core.
 
-    x (N, 10, S, S)          wearer RGB, drawing RGB, the drawing's mask, landmark lines (3); all 0..1
+    x (N, 10, S, S)          wearer RGB (veiled: see below), drawing RGB, the drawing's mask, landmark lines (3); all 0..1
       PixelUnshuffle(2)  ->  w at S/2          skip ----------------------------------+
       conv stride 2      ->  2w at S/4         skip -------------------+               |
       conv stride 2      ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +     |
@@ -12,10 +12,12 @@
     rgb  = base * (1 + light) + colour
     mask = mask + its change                    both clamped to 0..1
 
-Both heads start at zero, so an untrained network gives back the drawing; training on truth refines it. The wearer's own pixels have no way through
-inside the mask but the features: a head that mixed drawing and wearer was tried, and learnt first of all to give back the wearer. Identity enters by FiLM (Perez et al., AAAI 2018): scales and shifts are inputs of the
-network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and FP16 get wrong), ReLU throughout (unsigned
-activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per operation than depthwise ones).
+Both heads start at zero, so an untrained network gives back the drawing; training on truth refines it. The wearer comes blurred until no feature is
+left (`_lite_lines.veiled`, in training and live alike), so that nothing of the wearer's face can be let through: with sharp pixels the network learnt
+first of all to give back the wearer, whose light and skin are nearest to the answer's. Identity enters by FiLM (Perez et al., AAAI 2018): scales
+and shifts are inputs of the network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and FP16 get
+wrong), ReLU throughout (unsigned activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per operation
+than depthwise ones).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from engines.train import augment
 from engines.train.augment import Strength, Varied
 from engines.train.people import People
 from engines.train.shards import Pool, Samples
+from livecam.swap._lite_lines import veiled
 from livecam.types import F32
 
 
@@ -26,10 +27,11 @@ class Ablation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """x: (N, 10, S, S), truth: (N, 3, S, S) RGB, oval, occluder, emphasis: (N, 1, S, S), all float32 0..1; embedding: (N, 128);
-    a, b: (N,) int64 identities."""
+    """x: (N, 10, S, S), what `lite` sees; wearer, truth: (N, 3, S, S) RGB; oval, occluder, emphasis: (N, 1, S, S), all float32 0..1;
+    embedding: (N, 128); a, b: (N,) int64 identities."""
 
     x: Tensor
+    wearer: Tensor
     truth: Tensor
     oval: Tensor
     occluder: Tensor
@@ -68,15 +70,16 @@ def _batch(varied: list[Varied], ids: list[tuple[int, int]], embedding: F32, wit
     embedding = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     x = np.stack([_planes(v, without) for v in varied])
     one = {key: _unit(np.stack([getattr(v, key) for v in varied])[:, None]) for key in ("oval", "occluder", "emphasis")}
-    truth = np.stack([np.ascontiguousarray(v.truth[..., ::-1]).transpose(2, 0, 1) for v in varied])
+    wearer, truth = (_unit(np.stack([getattr(v, key)[..., ::-1].transpose(2, 0, 1) for v in varied])) for key in ("wearer", "truth"))
     numbers = torch.tensor(ids, dtype=torch.int64)
-    return Batch(_unit(x), _unit(truth), **one, embedding=torch.from_numpy(embedding.astype(np.float32)), a=numbers[:, 0], b=numbers[:, 1])
+    return Batch(_unit(x), wearer, truth, **one, embedding=torch.from_numpy(embedding.astype(np.float32)), a=numbers[:, 0], b=numbers[:, 1])
 
 
 def _planes(v: Varied, without: Ablation) -> NDArray[np.uint8]:
-    drawing, mask = (v.wearer, np.zeros_like(v.mesh_mask)) if without.drawing else (v.mesh, v.mesh_mask)
+    wearer = veiled(v.wearer)
+    drawing, mask = (wearer, np.zeros_like(v.mesh_mask)) if without.drawing else (v.mesh, v.mesh_mask)
     drawn = np.zeros_like(v.lines) if without.lines else v.lines
-    return np.dstack([v.wearer[..., ::-1], drawing[..., ::-1], mask, drawn]).transpose(2, 0, 1)
+    return np.dstack([wearer[..., ::-1], drawing[..., ::-1], mask, drawn]).transpose(2, 0, 1)
 
 
 def _unit(levels: NDArray[np.uint8]) -> Tensor:

@@ -89,7 +89,7 @@ def _refined(net: nn.Module, batch: Batch) -> Tensor:
 
 
 def _injected(net: nn.Module, batch: Batch) -> Tensor:
-    return net(batch.x[:, 0:3], batch.embedding)
+    return net(batch.wearer, batch.embedding)
 
 
 def _network(config: LiteConfig | SimswapConfig) -> tuple[str, nn.Module, Forward]:
@@ -220,7 +220,7 @@ class PairTask:
                 pair = (self._face(aligned(losses.composite(p, batch.truth, batch.oval), CROP)) for p in (drawn, batch.truth))
                 figures[f"{name}cosine"] = 1 - float(losses.identity(*pair))
         mask = out[:, MASK : MASK + 1] if out.shape[1] > MASK else batch.oval
-        rows = torch.cat([batch.x[:, 0:3], batch.x[:, 3:6], out[:, 0:3], batch.truth, mask.expand(-1, 3, -1, -1)], dim=3)[:GRID_ROWS]
+        rows = torch.cat([batch.wearer, batch.x[:, 3:6], out[:, 0:3], batch.truth, mask.expand(-1, 3, -1, -1)], dim=3)[:GRID_ROWS]
         write_grid(picture, rows)
         return figures
 

@@ -32,6 +32,10 @@ SHIFT = 4
 """Fractional bits of cv2's coordinates: lines move by sixteenths of a pixel, so that a slow motion does not step."""
 REACH_PX = 4.0
 """Points are kept within this many crop sizes of the crop: cv2's fixed-point coordinates overflow far outside."""
+VEIL = 0.035
+"""Deviation of the blur before the wearer's crop, as share of its side: an eye is 0.15 wide."""
+VEIL_SHRINK = 4
+"""The blur is done on a picture so much smaller: that is as good and costs a sixteenth."""
 LINE, OPENING, IRIS = 255, 80, 170
 """Values of lines, of the filled openings of eyes and mouth, and of irises."""
 
@@ -71,3 +75,13 @@ def _disc(image: U8, iris: F32) -> None:
     scale = 1 << SHIFT
     x, y = np.clip(iris[0], -image.shape[0], 2 * image.shape[0]) * scale
     cv2.circle(image, (round(float(x)), round(float(y))), round(radius * scale), IRIS, cv2.FILLED, cv2.LINE_AA, SHIFT)
+
+
+def veiled(wearer: U8) -> U8:
+    """The wearer's crop (S, S, 3) as the generator may see it: light, tone and pose, and no feature of the face.
+
+    What the network never saw it cannot let through, whatever it has learnt; the expression comes by the lines and the drawing.
+    """
+    small = cv2.resize(wearer, None, fx=1 / VEIL_SHRINK, fy=1 / VEIL_SHRINK, interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(small, (0, 0), VEIL * small.shape[0])
+    return cv2.resize(soft, (wearer.shape[1], wearer.shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]

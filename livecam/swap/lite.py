@@ -1,8 +1,9 @@
 """Swapper `lite`: livecam's own generator. It refines what `mesh` draws, with identity as an input of the network.
 
 Per frame: `mesh` draws the persona at the network's size, the wearer's landmarks are drawn as lines, and one pass of the network turns both and the
-wearer's crop into the finished face and its mask. Per persona: the mapper turns its embedding into the network's `film`, worked out at `prepare`.
-Weights and their form: _lite_weights. Faces wider than LARGE_FACE_PX take the larger tier, when its weights are there.
+wearer's crop, blurred until no feature is left, into the finished face and its mask. Per persona: the mapper turns its embedding into the network's
+`film`, worked out at `prepare`. Weights and their form: _lite_weights. Faces wider than LARGE_FACE_PX take the larger tier, when its weights are
+there.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class LiteSwapper:
             what = f"a crop of {sizes} px, got {alignment.size_px}" if self._worn else "a persona to wear, none was chosen; call wear() first"
             raise StageError(f"the generator lite expects {what}")
         base = self._mesh.swap(crop, face, alignment)
-        tensor.fill(crop, base.crop, base.mask, lines.draw(_landmarks(face, alignment), alignment.size_px), bench.x)
+        tensor.fill(lines.veiled(crop), base.crop, base.mask, lines.draw(_landmarks(face, alignment), alignment.size_px), bench.x)
         result = bench.tier.network.run({"x": bench.x, "film": bench.film})
         # base's arrays are this call's own: they are written over.
         if not tensor.finish(result["rgb"], result["mask"], base.crop, base.mask):

@@ -61,7 +61,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
     Trainer(_task(data, adversarial=0.0), Plan(out, steps=150, average=0.9)).run()
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     last = lines[-1]
-    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 1.0
+    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 0.5
     assert (out / f"grid-{150:06d}.png").exists()
 
 
