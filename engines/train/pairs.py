@@ -210,7 +210,7 @@ class PairTask:
         batch = batches.all_of(self._pool.held_out, self._people, self._options.without).to(self._device)
         out = self._forward(model, batch).float().clamp(0, 1)
         seen = batch.oval * (1 - batch.occluder)
-        drawing = batch.x[:, 3:6] * batch.x[:, 6:7] + batch.x[:, 0:3] * (1 - batch.x[:, 6:7])
+        drawing = batch.x[:, 3:6]
         figures: dict[str, float] = {}
         for name, drawn in (("", out[:, 0:3]), ("drawing_", drawing)):
             figures[f"{name}psnr"] = losses.psnr(drawn, batch.truth, seen)
