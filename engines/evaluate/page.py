@@ -15,6 +15,7 @@ import numpy as np
 from engines.evaluate.dataset import Pairs, Sample
 from engines.evaluate.subjects import Drawn
 from livecam import persona
+from livecam.errors import PersonaError
 from livecam.types import U8
 
 COLUMNS = ("persona", "target", "output", "truth", "difference x3")
@@ -65,9 +66,11 @@ class Gallery:
 
     def _portrait(self, sample: Sample) -> U8:
         if sample.b not in self._portraits:
-            path = self._pairs.people.get(sample.b)
-            blank = np.full((TILE_PX, TILE_PX, 3), 40, np.uint8)
-            self._portraits[sample.b] = blank if path is None else _tile(persona.load(path).images["neutral"])
+            try:
+                self._portraits[sample.b] = _tile(persona.load(self._pairs.people[sample.b]).images["neutral"])
+            except (KeyError, PersonaError):
+                # A set may be looked at while it is made, or without its people.
+                self._portraits[sample.b] = np.full((TILE_PX, TILE_PX, 3), 40, np.uint8)
         return self._portraits[sample.b]
 
 
