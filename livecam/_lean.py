@@ -21,5 +21,5 @@ def without(*modules: str) -> Generator[None]:
         yield
     finally:
         for name in hidden:
-            if name in sys.modules and sys.modules[name] is None:
+            if sys.modules.get(name, sys) is None:  # pyright: ignore[reportUnnecessaryComparison] - what was put there above
                 del sys.modules[name]

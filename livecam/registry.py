@@ -10,6 +10,7 @@ import pkgutil
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from types import ModuleType
+from typing import cast
 
 from livecam.errors import UsageError
 
@@ -17,7 +18,7 @@ from livecam.errors import UsageError
 @cache
 def _installed() -> EntryPoints:
     """Every installed package's entry points, read once a process: 6 ms, and rooms are asked some twenty times at a start."""
-    return entry_points()
+    return cast(EntryPoints, entry_points())  # Python 3.11's is of another class, with the same `select`
 
 
 def names(room: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ Nothing of livecam that holds compiled kernels: where those are kept is one of t
 from __future__ import annotations
 
 import contextlib
+import importlib
+from typing import Any
 
 from livecam._lean import NUMBA_EXTRAS, OPENVINO_EXTRAS, without
 
@@ -18,13 +20,11 @@ def preload() -> None:
 
     cv2.setNumThreads(1)
     with without(*NUMBA_EXTRAS):
-        import numba  # noqa: F401
-
+        importlib.import_module("numba")
         with contextlib.suppress(ImportError, AttributeError):  # inside numba: only a head start, the first kernel does it otherwise
-            from numba.core.registry import cpu_target
-
-            cpu_target.typing_context.refresh()
-            cpu_target.target_context.refresh()
+            target: Any = importlib.import_module("numba.core.registry").cpu_target
+            target.typing_context.refresh()
+            target.target_context.refresh()
     with without(*OPENVINO_EXTRAS):
         import openvino
     with contextlib.suppress(RuntimeError):  # told when a network is opened

@@ -44,7 +44,7 @@ def prepare_process(config: Config) -> None:
     import cv2
     import numba
 
-    numba.config.reload_config()  # numba may have been loaded before the folder was known
+    numba.config.reload_config()  # pyright: ignore[reportPrivateImportUsage] - numba may have been loaded before the folder was known
     cv2.setNumThreads(1)
 
 

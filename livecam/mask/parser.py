@@ -117,7 +117,7 @@ class Occlusion:
         if wearer.shape[0] != self.size_px:
             small = cast(U8, cv2.resize(wearer, (self.size_px, self.size_px), interpolation=cv2.INTER_AREA))
         share = self._map(small)
-        track.share = share if not track.looks else NEW_SHARE * share + (1.0 - NEW_SHARE) * track.share
+        track.share = share if not track.looks else (NEW_SHARE * share + (1.0 - NEW_SHARE) * track.share).astype(np.float32)
         track.looks += 1
         accepted = _things(track.share)
         if accepted is None:
@@ -153,7 +153,8 @@ def _things(share: F32) -> F32 | None:
     over = (share >= OPEN_FROM).astype(np.uint8)
     if not over.any():
         return None
-    count, labels = cv2.connectedComponents(over, connectivity=4)
+    count, found = cv2.connectedComponents(over, connectivity=4)
+    labels = cast(NDArray[np.int32], found)
     core = np.bincount(labels[share >= CORE], minlength=count)
     kept = core >= LEAST_CORE_SHARE * share.size
     kept[0] = False

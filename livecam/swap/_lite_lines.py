@@ -57,7 +57,7 @@ def draw(landmarks: F32, size: int) -> U8:
     if len(points) >= LEFT_IRIS.stop:
         _disc(irises, points[RIGHT_IRIS])
         _disc(irises, points[LEFT_IRIS])
-        eyes = cv2.max(eyes, cv2.bitwise_and(irises, irises, mask=eyes))
+        np.maximum(eyes, cv2.bitwise_and(irises, irises, mask=eyes), out=eyes)
     _lines(eyes, contours, closed=True)
     cv2.fillPoly(lips, [fixed[INNER_LIPS]], OPENING, cv2.LINE_AA, SHIFT)
     _lines(lips, [fixed[INNER_LIPS], fixed[OUTER_LIPS]], closed=True)
