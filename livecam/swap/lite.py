@@ -1,16 +1,19 @@
 """Swapper `lite`: livecam's own generator. It refines what `mesh` draws, with identity as an input of the network.
 
-Per frame: `mesh` draws the persona at the network's size, the wearer's landmarks are drawn as lines, and one pass of the network turns both and the
-wearer's crop, blurred until no feature is left, into the finished face and its mask. Per persona: the mapper turns its embedding into the network's
-`film`, worked out at `prepare`. Weights and their form: _lite_weights. Faces wider than LARGE_FACE_PX take the larger tier, when its weights are
-there.
+Per frame: `mesh` draws the persona into the crop. Shrunk to the network's size, this drawing, the wearer's crop (blurred until no feature is left)
+and the wearer's landmarks as lines go through the network in one pass; what it changed of the drawing and its mask is then changed in the large
+one, whose detail stays. Per persona: the mapper turns its embedding into the network's `film`, worked out at `prepare`. Weights and their form:
+_lite_weights. Faces wider than LARGE_FACE_PX take the larger tier's network, when its weights are there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 
 from livecam.config import SwapConfig
@@ -24,7 +27,9 @@ from livecam.swap._lite_weights import PLANES, SCALE, Tier, load_tiers
 from livecam.types import F32, U8, Alignment, CropSpec, Face, Persona, Swapped
 
 LARGE_FACE_PX = 300.0
-"""Width of a face in the frame from which the larger tier draws it: 128 px would be stretched to more than twice their size."""
+"""Width of a face in the frame from which the larger tier's network is used, when its weights are there."""
+SIZES_PX = ((110.0, 128), (LARGE_FACE_PX, 256), (math.inf, 384))
+"""Up to which width of a face the drawing is made in a crop of which size."""
 
 
 def open(config: SwapConfig, store: Store, threads: int = 1) -> LiteSwapper:
@@ -40,20 +45,26 @@ def warm_up() -> None:
     tensor.fill(picture, picture, plane, picture, np.zeros((1, PLANES, size, size), np.float32))
     rgb, mask = np.zeros((1, 3, size, size), np.float32), np.zeros((1, 1, size, size), np.float32)
     tensor.finish(rgb, mask, picture.copy(), plane.copy())
+    changed = np.zeros((size, size, 4), np.float32)
+    tensor.change(np.zeros((1, PLANES, size, size), np.float32), rgb, mask, changed)
+    tensor.add(changed, picture.copy(), plane.copy())
 
 
 @dataclass(slots=True)
 class _Bench:
-    """A tier at work. x, film: the network's own input arrays, written in place so that they stay bound."""
+    """A tier at work. x, film: the network's own input arrays, written in place so that they stay bound. changed: (S, S, 4), what it changed."""
 
     tier: Tier
     x: F32
     film: F32
+    changed: F32
 
 
 class LiteSwapper:
-    """See the module (contract: livecam/swap/__init__.py). `crop` is the smallest tier's; `crop_for` chooses by the face's width."""
+    """See the module (contract: livecam/swap/__init__.py). `crop_for` chooses the crop's size by the face's width."""
 
+    any_size = True
+    """Draws at whatever size the crop has."""
     matches_colour = True
     """What it draws is in the scene's light: only a low-frequency offset is to be taken away after it."""
 
@@ -61,18 +72,17 @@ class LiteSwapper:
         self._mesh = mesh.MeshSwapper(config)
         self._embedders = embedders
         self._benches = {tier.size_px: _bench(tier) for tier in tiers}
-        self._specs = tuple(CropSpec(t.size_px, SCALE.template, SCALE.scale, SCALE.offset) for t in tiers)
         self._worn = False
         self._licence = "; ".join(f"{t.name}{' int8' if t.int8 else ''}: {t.licence}" for t in tiers)
 
     @property
     def crop(self) -> CropSpec:
-        """The crop of the smallest tier."""
-        return self._specs[0]
+        """The crop for faces of middling size."""
+        return _spec(SIZES_PX[1][1])
 
     def crop_for(self, face_px: float) -> CropSpec:
         """The crop for a face so many frame pixels wide."""
-        return self._specs[-1] if face_px > LARGE_FACE_PX else self._specs[0]
+        return _spec(next(size for most, size in SIZES_PX if face_px <= most))
 
     @property
     def licence(self) -> str:
@@ -101,23 +111,51 @@ class LiteSwapper:
 
     def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
         """Draw the persona on `face` (needs its 478-point mesh). Raises StageError: no persona worn, no mesh, another size, not finite."""
-        bench = self._benches.get(alignment.size_px)
-        if not self._worn or bench is None:
-            sizes = " or ".join(str(size) for size in self._benches)
-            what = f"a crop of {sizes} px, got {alignment.size_px}" if self._worn else "a persona to wear, none was chosen; call wear() first"
-            raise StageError(f"the generator lite expects {what}")
+        if not self._worn:
+            raise StageError("the generator lite expects a persona to wear, none was chosen; call wear() first")
         base = self._mesh.swap(crop, face, alignment)
-        tensor.fill(lines.veiled(crop), base.crop, base.mask, lines.draw(_landmarks(face, alignment), alignment.size_px), bench.x)
-        result = bench.tier.network.run({"x": bench.x, "film": bench.film})
+        bench = self._bench_for(alignment.size_px)
         # base's arrays are this call's own: they are written over.
-        if not tensor.finish(result["rgb"], result["mask"], base.crop, base.mask):
+        if not self._refine(bench, crop, base, _landmarks(face, alignment)):
             raise StageError(f"the generator {bench.tier.name} gave values that are not finite; if that goes on, use --swap mesh")
         return base
+
+    def _bench_for(self, size_px: int) -> _Bench:
+        """The larger tier for the largest crops; no tier draws into a crop smaller than its own."""
+        fitting = [n for n in self._benches if n <= size_px and (n == min(self._benches) or size_px > SIZES_PX[1][1])]
+        return self._benches[max(fitting, default=min(self._benches))]
+
+    def _refine(self, bench: _Bench, crop: U8, base: Swapped, landmarks: F32) -> bool:
+        """Draws the network's result into `base`. Of a larger drawing it sees a smaller one, and what it changed there is changed here: the drawing's
+        detail stays. False when a value is not finite."""
+        size, own = base.mask.shape[0], bench.tier.size_px
+        wearer, drawing, mask = (_resized(picture, own) for picture in (crop, base.crop, base.mask))
+        lined = lines.draw((landmarks + 0.5) * np.float32(own / size) - 0.5, own)
+        tensor.fill(lines.veiled(wearer), drawing, mask, lined, bench.x)
+        result = bench.tier.network.run({"x": bench.x, "film": bench.film})
+        if size == own:
+            return tensor.finish(result["rgb"], result["mask"], base.crop, base.mask)
+        finite = tensor.change(bench.x, result["rgb"], result["mask"], bench.changed)
+        tensor.add(_resized(bench.changed, size), base.crop, base.mask)
+        return finite
+
+
+def _spec(size_px: int) -> CropSpec:
+    return CropSpec(size_px, SCALE.template, SCALE.scale, SCALE.offset)
+
+
+def _resized(picture: Any, size: int) -> Any:
+    """`picture` at (size, size); itself when it is so large."""
+    if picture.shape[0] == size:
+        return picture
+    how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(picture, (size, size), interpolation=how)
 
 
 def _bench(tier: Tier) -> _Bench:
     size = tier.size_px
-    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), np.zeros((1, len(tier.mapper.second_bias)), np.float32))
+    film = np.zeros((1, len(tier.mapper.second_bias)), np.float32)
+    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film, np.zeros((size, size, 4), np.float32))
 
 
 def _landmarks(face: Face, alignment: Alignment) -> F32:
