@@ -102,5 +102,11 @@ def ratio(throughput: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[s
     """
     swap = throughput["stages"].get("swap", {}).get("cpu_ms", {}).get("p50", 0.0)
     ours = round(throughput["cpu_ms_per_frame"] - swap, 3)
-    usual = float(reference["cpu_ms_per_frame"])
-    return {"livecam_cpu_ms": ours, "reference_cpu_ms": usual, "times": round(usual / ours, 2) if ours > 0 else 0.0}
+    usual, light = float(reference["cpu_ms_per_frame"]), float(reference["cpu_ms_per_frame_light_detector"])
+    return {
+        "livecam_cpu_ms": ours,
+        "reference_cpu_ms": usual,
+        "times": round(usual / ours, 2) if ours > 0 else 0.0,
+        "reference_light_detector_cpu_ms": light,
+        "times_light_detector": round(light / ours, 2) if ours > 0 else 0.0,
+    }

@@ -75,6 +75,8 @@ FIGURES = (
     ("without the generator, CPU ms", ("ratio", "livecam_cpu_ms")),
     ("the usual way, CPU ms", ("ratio", "reference_cpu_ms")),
     ("times less CPU than the usual way", ("ratio", "times")),
+    ("the usual way with livecam's detector, CPU ms", ("ratio", "reference_light_detector_cpu_ms")),
+    ("times less CPU than that", ("ratio", "times_light_detector")),
     ("frame age p50, ms", ("live", "frame_age_ms", "p50")),
     ("frame age p95, ms", ("live", "frame_age_ms", "p95")),
     ("frame age p99, ms", ("live", "frame_age_ms", "p99")),

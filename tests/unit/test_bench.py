@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rich.console import Console
 
-from livecam.bench import machine, measure, reference, report
+from livecam.bench import _scrfd_size, machine, measure, reference, report
 from livecam.capture import stamped
 from livecam.config import Config
 from livecam.errors import UsageError
@@ -38,7 +38,9 @@ def made() -> dict[str, object]:
         "throughput": run,
         "live": run,
         "reference": {"frames": 5, "cpu_ms_per_frame": 120.0, "stages": {"paste": stage}},
-        "ratio": {"livecam_cpu_ms": 11.0, "reference_cpu_ms": 120.0, "times": 10.9},
+        "ratio": {
+            "livecam_cpu_ms": 11.0, "reference_cpu_ms": 120.0, "times": 10.9, "reference_light_detector_cpu_ms": 66.0, "times_light_detector": 6.0,
+        },
     }
     return {
         "format": report.FORMAT,
@@ -121,6 +123,14 @@ def test_the_reference_searches_a_square_and_answers_in_frame_pixels() -> None:
     (found,) = reference.search_square(picture, OneFace())
     assert np.allclose(found.box_px, [599.5, 199.5, 839.5, 399.5], atol=1.0)
     assert found.five_px is not None and np.allclose(found.five_px[0], found.box_px[:2])
+
+
+def test_the_detector_that_stands_for_theirs_is_of_its_published_size() -> None:
+    products = 0
+    for node in _scrfd_size._model().get_ops():
+        if node.get_type_name() == "Convolution":
+            products += int(np.prod(node.input(1).get_shape())) * int(np.prod(node.output(0).get_shape()[2:]))
+    assert products / 1e9 == pytest.approx(10.0 * 640 / 480, rel=0.02), "SCRFD-10G: 10 G multiplications at 640x480"
 
 
 def test_only_the_run_in_real_time_is_stamped() -> None:
