@@ -17,7 +17,7 @@ from livecam.errors import LivecamError
 from livecam.store import Store
 
 PAGE_ROWS = 40
-JUDGES = ("mobileface",)
+JUDGES = ("mobileface", "faceres-deep")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--large", type=Path, default=None, metavar="DIR", help="a set of large crops (face about 380 px wide) for sharpness")
     table.add_argument("--gallery", choices=("truth", "portrait"), default="truth", help="what faces are compared with")
     table.add_argument("--judge", nargs="+", default=list(JUDGES), metavar="NAME", help="face embedders of engines/evaluate/cards")
+    table.add_argument("--calibrate", type=Path, default=None, metavar="DIR", help="a training set, whose truth shows the judge what one person's "
+                       "pictures have in common; nobody of it may be in --data")
     table.add_argument("--limit", type=int, default=None, help="only the first so many samples")
     table.add_argument("--page", type=Path, default=None, help="page of pictures to write")
     table.add_argument("--sheet", type=Path, default=None, help="picture of the first rows to write (JPEG or PNG)")
@@ -80,14 +82,15 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
     from engines.evaluate import page, perceptual, subjects, table
     from engines.evaluate.dataset import Pairs
     from engines.evaluate.estimate import NAME, Estimator
-    from engines.evaluate.identity import LEAST_TRUTH, Identity
+    from engines.evaluate.identity import LEAST_TRUTH, Identity, calibrated
     from engines.evaluate.judge import Judge
 
     pairs = Pairs.open(args.data)
     subject = subjects.make(args.swap, pairs, model=args.model)
     against = subjects.make(args.swap, pairs, model=args.against) if args.against else None
     net, made = perceptual.alex(), dict[int, perceptual.Lpips]()
-    identity = Identity([Judge(name) for name in args.judge], args.gallery)
+    judges = [Judge(name) for name in args.judge]
+    identity = Identity(judges, args.gallery, calibrated(judges, Pairs.open(args.calibrate)) if args.calibrate else None)
     bench = table.Bench(Estimator(Store(RunConfig().cache_dir)), identity, lambda size: made.setdefault(size, perceptual.Lpips(net, size)))
     count = args.limit or 64 * len(pairs.files)
     gallery = page.Gallery(pairs, max(count // PAGE_ROWS, 1))

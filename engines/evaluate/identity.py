@@ -6,7 +6,7 @@ Gallery: per persona, what the judge sees of its truth on *other* samples than t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.evaluate import stats
-from engines.evaluate.dataset import Pairs, Sample
+from engines.evaluate.dataset import Pairs, Sample, landmarks_of
 from engines.evaluate.judge import Judge
 from livecam import persona
+from livecam.track._landmarks import five_points
 from livecam.types import F64, U8
 
+SHRINK = 0.2
+"""Share of an even spread mixed into the within-person covariance, which a few hundred pictures do not fix in a thousand dimensions."""
+CALIBRATION_SAMPLES = 640
 PORTRAITS = ("neutral", "open_mouth", "closed_eyes")
 FIVE_OF_MESH = (468, 473, 4, 61, 291)
 LEAST_TRUTH = 0.90
 """A judge that finds fewer of truth's own faces is no judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Within-class covariance normalisation (Hatch, Kajarekar, Stolcke 2006) of frozen embeddings: what varies within one person (pose, expression,
+    light) counts less. Fitted on truth of *training* people, so that it knows none of those who are judged, and no output of any generator.
+
+    mean: (D,). turn: (D, D). samples, people: what it was fitted on."""
+
+    mean: F64
+    turn: F64
+    samples: int
+    people: int
+
+    def apply(self, rows: F64) -> F64:
+        """(N, D) rows, normalised, at length 1."""
+        return _unit((rows - self.mean) @ self.turn)
+
+
+def fit_calibration(rows: F64, who: NDArray[np.integer]) -> Calibration:
+    """rows: (N, D) embeddings of truth; who: (N,) whose."""
+    names = np.unique(who)
+    within = np.concatenate([rows[who == n] - rows[who == n].mean(axis=0) for n in names])
+    covariance = within.T @ within / len(within)
+    even = np.trace(covariance) / len(covariance)
+    values, vectors = np.linalg.eigh((1 - SHRINK) * covariance + SHRINK * even * np.eye(len(covariance)))
+    return Calibration(rows.mean(axis=0), vectors / np.sqrt(values), len(rows), len(names))
+
+
+def calibrated(judges: Sequence[Judge], pairs: Pairs, limit: int = CALIBRATION_SAMPLES) -> Calibration:
+    """The calibration on a training set, at even steps through it; embeddings are kept beside the set."""
+    names = "-".join(j.name for j in judges)
+    kept = pairs.folder / f"judge-{names}-{len(pairs.files)}-{limit}.npz"
+    if kept.is_file():
+        with np.load(kept, allow_pickle=False) as file:
+            return fit_calibration(file["rows"], file["who"])
+    found, whose = list[F64](), list[int]()
+    every = max(sum(1 for _ in pairs.samples()) // limit, 1)
+    collector = Identity(judges)
+    for sample in pairs.samples():
+        if sample.index % every == 0:
+            found.append(collector.embed(sample.picture("truth"), five_points(landmarks_of(sample).astype(np.float64))))
+            whose.append(sample.b)
+    rows, who = np.array(found), np.array(whose, np.int64)
+    np.savez(kept, rows=rows, who=who)
+    return fit_calibration(rows, who)
 
 
 @dataclass(slots=True)
@@ -35,8 +85,8 @@ class _Seen:
 class Identity:
     """Collects embeddings sample by sample, then ranks them."""
 
-    def __init__(self, judges: Sequence[Judge], gallery: str = "truth") -> None:
-        self.judges, self.gallery = judges, gallery
+    def __init__(self, judges: Sequence[Judge], gallery: str = "truth", calibration: Calibration | None = None) -> None:
+        self.judges, self.gallery, self._calibration = judges, gallery, calibration
         self._seen = _Seen()
         self._portraits: dict[int, F64] = {}
         self.about: dict[str, Any] = {}
@@ -67,18 +117,17 @@ class Identity:
         output, truth, who = np.array(self._seen.output), np.array(self._seen.truth), np.array(self._seen.persona, np.int64)
         if not len(who):
             return {}
-        everything = np.concatenate([truth, np.array(list(self._portraits.values()))]) if self._portraits else truth
-        centre = everything.mean(axis=0)
-        output, truth = _unit(output - centre), _unit(truth - centre)
-        own, others = self._scores(output, truth, who, centre)
-        own_truth, others_truth = self._scores(truth, truth, who, centre)
+        portraits = {n: self._ready(row[None], truth)[0] for n, row in self._portraits.items()}
+        output, truth = self._ready(output, truth), self._ready(truth, truth)
+        own, others = self._scores(output, truth, who, portraits)
+        own_truth, others_truth = self._scores(truth, truth, who, portraits)
         best, best_truth = own > others.max(axis=1), own_truth > others_truth.max(axis=1)
         missing = ~np.isfinite(own_truth)
         self.about = {
             "judge": self.name,
             "gallery": self.gallery,
             "personas": len(np.unique(who)),
-            "centred": "embeddings less the mean of all of truth's",
+            "calibration": self._about_calibration(),
             "auc_output": stats.auc(own[~missing], others[~missing].reshape(-1)),
             "auc_truth": stats.auc(own_truth[~missing], others_truth[~missing].reshape(-1)),
             "cosine_different": float(others_truth[np.isfinite(others_truth)].mean()) if others_truth.size else None,
@@ -94,12 +143,20 @@ class Identity:
         }
         return {name: np.asarray(column, np.float64).tolist() for name, column in columns.items()}
 
-    def _scores(self, probes: F64, truth: F64, who: NDArray[np.int64], centre: F64) -> tuple[F64, F64]:
+    def _ready(self, rows: F64, truth: F64) -> F64:
+        return self._calibration.apply(rows) if self._calibration is not None else _unit(rows - truth.mean(axis=0))
+
+    def _about_calibration(self) -> str:
+        made = self._calibration
+        if made is None:
+            return "none: embeddings less the mean of all of truth's"
+        return f"within-class covariance normalisation on truth of {made.people} training personas, {made.samples} samples"
+
+    def _scores(self, probes: F64, truth: F64, who: NDArray[np.int64], portraits: Mapping[int, F64]) -> tuple[F64, F64]:
         """(N,) cosine to the own persona's entry, (N, G - 1) to the others'. NaN where the own persona has no other sample."""
         names = np.unique(who)
         if self.gallery == "portrait":
-            entries = _unit(np.array([self._portraits[int(n)] for n in names]) - centre)
-            scores = probes @ entries.T
+            scores = probes @ np.array([portraits[int(n)] for n in names]).T
         else:
             sums = np.array([truth[who == n].sum(axis=0) for n in names])
             scores = probes @ _unit(sums).T

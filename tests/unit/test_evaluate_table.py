@@ -13,7 +13,7 @@ import pytest
 from engines.evaluate import page, perceptual, subjects, table
 from engines.evaluate.dataset import Pairs
 from engines.evaluate.estimate import Reading, gaze_error_deg, pose_error_deg, yaw_pitch_deg
-from engines.evaluate.identity import Identity
+from engines.evaluate.identity import Identity, fit_calibration
 from livecam.errors import UsageError
 
 SIDE = pairs_fixture.SIZE
@@ -158,3 +158,24 @@ def test_angles() -> None:
     assert gaze_error_deg(aside, ahead) == pytest.approx(15.0, abs=1e-3)
     assert gaze_error_deg(aside, ahead, (True, False)) == pytest.approx(10.0, abs=1e-3)
     assert math.isnan(gaze_error_deg(aside, ahead, (False, False)))
+
+
+def test_calibration_lets_what_changes_within_one_person_count_less() -> None:
+    rng = np.random.default_rng(0)
+
+    def people(first: int) -> tuple[np.ndarray, np.ndarray]:
+        who = np.repeat(np.arange(first, first + 10), 12)
+        rows = rng.normal(0, 1, (10, 24))[who - first] + rng.normal(0, 0.2, (120, 24))
+        # Light, the same two directions for everybody, and stronger than identity.
+        return rows + rng.normal(0, 8, (120, 2)) @ np.eye(24)[:2], who
+
+    (known, whose), (rows, who) = people(0), people(10)
+    calibration = fit_calibration(known, whose)
+
+    def right(made: np.ndarray) -> float:
+        scores = made @ made.T - 9 * np.eye(len(made))
+        return float((who[scores.argmax(axis=1)] == who).mean())
+
+    plain = rows - rows.mean(axis=0)
+    assert right(plain / np.linalg.norm(plain, axis=1, keepdims=True)) < 0.85
+    assert right(calibration.apply(rows)) > 0.95
