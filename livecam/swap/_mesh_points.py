@@ -61,22 +61,29 @@ def _nearest_rotation(rotation):  # type: ignore[no-untyped-def]
 def fit_pose(persona, crop, index, rotation, shift):  # type: ignore[no-untyped-def]
     """The similarity of the points `index` (K,) of persona to those of crop ((N, 3) float32 both): writes rotation ((3, 3) float64) and
     shift ((3,) float64); returns the scale, 0 when the points tell of no rotation."""
-    am, bm, spread = np.zeros(3), np.zeros(3), 0.0
-    for i in index:
+    am, bm, spread, count = np.zeros(3), np.zeros(3), 0.0, index.shape[0]
+    for n in range(count):
+        i = index[n]
         for k in range(3):
-            am[k] += persona[i, k] / len(index)
-            bm[k] += crop[i, k] / len(index)
+            am[k] += persona[i, k] / count
+            bm[k] += crop[i, k] / count
     both = np.zeros((3, 3))
-    for i in index:
+    for n in range(count):
+        i = index[n]
         for k in range(3):
             here = persona[i, k] - am[k]
             spread += here * here
             for j in range(3):
                 both[j, k] += (crop[i, j] - bm[j]) * here
-    rotation[:] = both
+    for j in range(3):
+        for k in range(3):
+            rotation[j, k] = both[j, k]
     if not _nearest_rotation(rotation):
         return 0.0
-    scale = (rotation * both).sum() / spread
+    scale = 0.0
+    for j in range(3):
+        for k in range(3):
+            scale += rotation[j, k] * both[j, k] / spread
     for j in range(3):
         shift[j] = bm[j] - scale * (rotation[j, 0] * am[0] + rotation[j, 1] * am[1] + rotation[j, 2] * am[2])
     return scale
@@ -85,13 +92,14 @@ def fit_pose(persona, crop, index, rotation, shift):  # type: ignore[no-untyped-
 @numba.njit(nogil=True, cache=True)
 def move_lids(mesh, index, target, spread):  # type: ignore[no-untyped-def]
     """Puts the points `index` (K,) of mesh ((N, 3) float32, in place) at target ((K, 3) float32); the others follow by their spread (N, K)."""
-    moved = np.empty((len(index), 3), np.float32)
-    for n in range(len(index)):
+    count = index.shape[0]
+    moved = np.empty((count, 3), np.float32)
+    for n in range(count):
         for k in range(3):
             moved[n, k] = target[n, k] - mesh[index[n], k]
     for i in range(mesh.shape[0]):
         x, y, z = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-        for n in range(len(index)):
+        for n in range(count):
             share = spread[i, n]
             x += share * moved[n, 0]
             y += share * moved[n, 1]
@@ -99,7 +107,7 @@ def move_lids(mesh, index, target, spread):  # type: ignore[no-untyped-def]
         mesh[i, 0] += x
         mesh[i, 1] += y
         mesh[i, 2] += z
-    for n in range(len(index)):
+    for n in range(count):
         for k in range(3):
             mesh[index[n], k] = target[n, k]
 

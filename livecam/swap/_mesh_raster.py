@@ -209,9 +209,21 @@ def _opening(frame, curves, x, y):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def _height(curves):  # type: ignore[no-untyped-def]
+    """Of an opening, at its widest. By hand, as in `_bounds`: NumPy's reductions take a second to compile."""
+    most = curves[1, 0] - curves[0, 0]
+    for i in range(1, curves.shape[1]):
+        most = max(most, curves[1, i] - curves[0, i])
+    return most
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def _bounds(frame, curves, reach, width, height):  # type: ignore[no-untyped-def]
     """Pixels x0, x1, y0, y1 (inclusive) around an opening."""
-    low, high = curves[0].min() - reach, curves[1].max() + reach
+    low, high = curves[0, 0], curves[1, 0]
+    for i in range(1, curves.shape[1]):
+        low, high = min(low, curves[0, i]), max(high, curves[1, i])
+    low, high = low - reach, high + reach
     x0, x1, y0, y1 = 1e9, -1e9, 1e9, -1e9
     for u in (-reach, frame[4] + reach):
         for v in (low, high):
@@ -231,7 +243,7 @@ def draw_eye(out, depth, frame, curves, ball, turn, lanes, picture, look):  # ty
     """
     height, width = out.shape[:2]
     soft = max(look[3], np.float32(0.35))
-    tall = max((curves[1] - curves[0]).max(), np.float32(1e-3))
+    tall = max(_height(curves), np.float32(1e-3))
     rim = LASH_WIDTH * frame[4]
     x0, x1, y0, y1 = _bounds(frame, curves, 2.0 * max(soft, rim), width, height)
     for y in range(y0, y1 + 1):
