@@ -23,6 +23,8 @@ from livecam.types import F64, U8
 SHRINK = 0.2
 """Share of an even spread mixed into the within-person covariance, which a few hundred pictures do not fix in a thousand dimensions."""
 CALIBRATION_SAMPLES = 640
+SHARD = 64
+"""Samples in a file of a set."""
 PORTRAITS = ("neutral", "open_mouth", "closed_eyes")
 FIVE_OF_MESH = (468, 473, 4, 61, 291)
 LEAST_TRUTH = 0.90
@@ -59,12 +61,12 @@ def fit_calibration(rows: F64, who: NDArray[np.integer]) -> Calibration:
 def calibrated(judges: Sequence[Judge], pairs: Pairs, limit: int = CALIBRATION_SAMPLES) -> Calibration:
     """The calibration on a training set, at even steps through it; embeddings are kept beside the set."""
     names = "-".join(j.name for j in judges)
-    kept = pairs.folder / f"judge-{names}-{len(pairs.files)}-{limit}.npz"
+    kept = pairs.folder / f"judge-{names}-{limit}.npz"
     if kept.is_file():
         with np.load(kept, allow_pickle=False) as file:
             return fit_calibration(file["rows"], file["who"])
     found, whose = list[F64](), list[int]()
-    every = max(sum(1 for _ in pairs.samples()) // limit, 1)
+    every = max(SHARD * len(pairs.files) // limit, 1)
     collector = Identity(judges)
     for sample in pairs.samples():
         if sample.index % every == 0:
