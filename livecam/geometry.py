@@ -41,10 +41,12 @@ class Similarity:
 
 def motion(before: ArrayLike, after: ArrayLike) -> tuple[float, float]:
     """How far a face's five points (5, 2) moved on average (pixels), and by how many degrees (0..180) the line between the eyes turned."""
-    a, b = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    shift = b.mean(axis=0) - a.mean(axis=0)
-    (x0, y0), (x1, y1) = a[1] - a[0], b[1] - b[0]
-    return math.hypot(*shift), abs(math.degrees(math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)))
+    # Python numbers: on five points arrays cost five times as much.
+    a, b = np.asarray(before).tolist(), np.asarray(after).tolist()
+    count = len(a)
+    moved = math.hypot(sum(q[0] - p[0] for p, q in zip(a, b, strict=True)) / count, sum(q[1] - p[1] for p, q in zip(a, b, strict=True)) / count)
+    (x0, y0), (x1, y1) = ((eyes[1][0] - eyes[0][0], eyes[1][1] - eyes[0][1]) for eyes in (a, b))
+    return moved, abs(math.degrees(math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)))
 
 
 def umeyama(src: ArrayLike, dst: ArrayLike) -> F64:
@@ -59,8 +61,8 @@ def umeyama(src: ArrayLike, dst: ArrayLike) -> F64:
     d = np.asarray(dst, dtype=np.float64)
     if s.ndim != 2 or s.shape != d.shape or s.shape[1] != 2 or s.shape[0] < 2:
         raise ValueError(f"umeyama expects two arrays of one shape (N, 2), N >= 2; found {s.shape} and {d.shape}")
-    source_mean = s.mean(axis=0)
-    target_mean = d.mean(axis=0)
+    source_mean = np.add.reduce(s) / len(s)
+    target_mean = np.add.reduce(d) / len(d)
     sc = s - source_mean
     dc = d - target_mean
     spread = float((sc * sc).sum())

@@ -6,8 +6,8 @@ Only the pipeline and the main loop open spans; stages themselves never time, pr
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -58,14 +58,9 @@ class Telemetry:
         self.cpu_ms: dict[str, Ring] = {}
         self._frame: dict[str, tuple[float, float]] = {}
 
-    @contextmanager
-    def span(self, stage: str) -> Generator[None, None, None]:
+    def span(self, stage: str) -> AbstractContextManager[None]:
         """Times a stage of the current frame: wall ms, and CPU ms of this thread. Several spans of one name in a frame add up."""
-        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-        try:
-            yield
-        finally:
-            self.add(stage, (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6)
+        return _Span(self, stage)
 
     def add(self, stage: str, wall_ms: float, cpu_ms: float) -> None:
         """Puts a figure measured elsewhere into the current frame."""
@@ -76,6 +71,24 @@ class Telemetry:
         """Closes the frame: its stages go into the rings. Returns {stage: (wall_ms, cpu_ms)} of it."""
         done, self._frame = self._frame, {}
         for stage, (wall, cpu) in done.items():
-            self.wall_ms.setdefault(stage, Ring()).add(wall)
-            self.cpu_ms.setdefault(stage, Ring()).add(cpu)
+            if stage not in self.wall_ms:
+                self.wall_ms[stage], self.cpu_ms[stage] = Ring(), Ring()
+            self.wall_ms[stage].add(wall)
+            self.cpu_ms[stage].add(cpu)
         return done
+
+
+class _Span:
+    """A stage being timed; a class, because a generator's context costs twice as much, twenty times a frame."""
+
+    __slots__ = ("_begun", "_stage", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry, stage: str) -> None:
+        self._telemetry, self._stage = telemetry, stage
+
+    def __enter__(self) -> None:
+        self._begun = (time.perf_counter_ns(), time.thread_time_ns())
+
+    def __exit__(self, *exc: object) -> None:
+        wall, cpu = self._begun
+        self._telemetry.add(self._stage, (time.perf_counter_ns() - wall) / 1e6, (time.thread_time_ns() - cpu) / 1e6)

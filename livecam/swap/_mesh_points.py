@@ -75,15 +75,13 @@ def fit_pose(persona, crop, index, rotation, shift):  # type: ignore[no-untyped-
             spread += here * here
             for j in range(3):
                 both[j, k] += (crop[i, j] - bm[j]) * here
-    for j in range(3):
-        for k in range(3):
-            rotation[j, k] = both[j, k]
+    for cell in range(9):
+        rotation[cell // 3, cell % 3] = both[cell // 3, cell % 3]
     if not _nearest_rotation(rotation):
         return 0.0
     scale = 0.0
-    for j in range(3):
-        for k in range(3):
-            scale += rotation[j, k] * both[j, k] / spread
+    for cell in range(9):
+        scale += rotation[cell // 3, cell % 3] * both[cell // 3, cell % 3] / spread
     for j in range(3):
         shift[j] = bm[j] - scale * (rotation[j, 0] * am[0] + rotation[j, 1] * am[1] + rotation[j, 2] * am[2])
     return scale

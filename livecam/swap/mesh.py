@@ -340,7 +340,8 @@ def _mouth(mouth: Mouth, out: U8, mesh: F32, pose: shape.Pose, white: F64) -> No
     linear = pose.scale * pose.rotation
     maps = np.empty((len(mouth.sizes), 2, 3), np.float32)
     for n in range(len(mouth.sizes)):
-        anchor = mesh[topology.rows(UPPER_ANCHOR if mouth.upper[n] else LOWER_ANCHOR)].mean(axis=0)
+        rows = topology.rows(UPPER_ANCHOR if mouth.upper[n] else LOWER_ANCHOR)
+        anchor = np.add.reduce(mesh[rows]) / np.float32(len(rows))
         forward = linear[:2, :2] * mouth.step[n]
         origin = anchor[:2] + linear[:2] @ mouth.corner[n]
         if mouth.upper[n]:

@@ -186,10 +186,10 @@ def move_along(eye: F64, shift: F64) -> None:
     eye, shift: (76, 2) in the eyes' own frames. A wink is put right one frame later.
     """
     region = len(topology.RIGHT_EYE_REGION)
-    eye[region:] += shift[region:].mean(axis=0)
+    eye[region:] += np.add.reduce(shift[region:]) / (len(shift) - region)
     upper = slice(topology.LOWER_LID, topology.EYE_CONTOUR)
     arch = np.maximum(1.0 - (2.0 * eye[upper, 0]) ** 2, 0.0)
-    drop = float(shift[upper, 1].mean()) * arch / max(float(arch.mean()), 1e-6)
+    drop = float(np.add.reduce(shift[upper, 1])) * arch / max(float(np.add.reduce(arch)), 1e-6 * len(arch))
     eye[upper, 1] = np.minimum(eye[upper, 1] + drop, max(float(eye[: topology.LOWER_LID, 1].max()), 0.0))
 
 
