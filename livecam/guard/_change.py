@@ -41,6 +41,8 @@ LIGHT_SHARE = 0.9
 """Share of a region's blocks that must be lit otherwise for it to be the same scene."""
 RATE_MS = 45.0
 """What comes in changes a block by the threshold within two frames, a fading light does not."""
+ELBOW = 0.08
+"""Share of a body's width by which it may reach further at the lower edge."""
 CLIPPED = 225.0
 """A block with a colour above this is partly overexposed: its brightness does not follow the light in proportion."""
 _EDGE_DEPTH = np.ones((3, 2), np.uint8)
@@ -172,7 +174,7 @@ class Scene:
         for box in people:
             theirs[self._slices(box)] = True
         fresh = self._without_light(far > limit, theirs | self._uncovered)
-        found = self._entering(fresh & ~theirs & ~self._uncovered) if people else self._anywhere(fresh | ~self._known)
+        found = self._entering(fresh & ~theirs & ~self._uncovered, self._beside(people)) if people else self._anywhere(fresh | ~self._known)
         self._learn(fresh, theirs, far, bool(found), face_seen)
         return found
 
@@ -213,9 +215,19 @@ class Scene:
         grown = np.pad(new, 1, mode="edge").view(np.uint8)
         return "something moves into the empty picture" if cv2.erode(grown, _INNER)[1:-1, 1:-1].any() else ""
 
-    def _entering(self, new: NDArray[np.bool_]) -> str:
-        """Somebody is there: whatever else comes in from the left, the right or above. A hand at the rim counts too: it could be a face."""
+    def _beside(self, people: Boxes) -> NDArray[np.bool_]:
+        """(COLUMNS,): where the lower edge is clear of everybody's body, elbows included."""
+        clear = np.ones(self._now.shape[1], np.bool_)
+        for x0, y0, x1, y1 in people:
+            elbow = ELBOW * (x1 - x0)
+            clear[self._slices((x0 - elbow, y0, x1 + elbow, y1))[1]] = False
+        return clear
+
+    def _entering(self, new: NDArray[np.bool_], beside: NDArray[np.bool_]) -> str:
+        """Somebody is there: whatever else comes in from the left, the right or above, or from below beside them. A hand at the rim counts too: it
+        could be a face."""
         rim = np.zeros(new.shape, np.bool_)
+        rim[-2:] = beside
         rim[:, :2] = rim[:2] = rim[:, -2:] = True
         if not (new & rim).any():
             return ""
