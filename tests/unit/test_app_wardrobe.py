@@ -19,7 +19,7 @@ from livecam.pipeline import Finished, Pipeline
 from livecam.telemetry import Telemetry
 from livecam.types import Frame, Verdict
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 ROW = ("ada", "ben", "cy", "dot", "eve")
 
 
