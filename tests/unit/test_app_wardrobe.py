@@ -19,7 +19,7 @@ from livecam.pipeline import Finished, Pipeline
 from livecam.telemetry import Telemetry
 from livecam.types import Frame, Verdict
 
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 ROW = ("ada", "ben", "cy", "dot", "eve")
 
 
@@ -183,10 +183,9 @@ def test_a_switch_costs_no_frame_and_shows_the_old_face_until_the_new_one_is_rea
     step()
     assert drawing.shown[-1] == "cy" and ("persona", "cy") in link.said
     link.waiting = [["persona", "nobody"]]
-    step()
-    wait_for(lambda: worker._wardrobe and worker._wardrobe._done)
-    step()
-    assert drawing.shown[-1] == "cy" and any(m[0] == "note" and "nobody" in m[1] for m in link.said)
+    step()  # the refusal may come within this very step, or later
+    wait_for(lambda: any(m[0] == "note" and "nobody" in m[1] for m in link.said) or step())
+    assert drawing.shown[-1] == "cy"
     assert link.published == len(drawing.shown) == camera.seq + 1
     link.waiting = [["persona", "cy"]]
     step()
