@@ -1,6 +1,7 @@
 """The weights of the swapper `lite`: for each crop size a network and the mapper of identities that was trained with it.
 
-They come with livecam (cards whose file is in livecam/weights), or from a folder that `--model` names, where the files have the names below:
+They come with livecam (cards whose file is in livecam/weights), or from a folder that `--model` names, where the files have the names below, or it
+names one of the networks in it:
 
     lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> rgb (1, 3, S, S), mask (1, 1, S, S); float32, 0..1, S = 128
     lite128-mapper.safetensors              mapper.first.weight (H, 128), mapper.first.bias (H,), mapper.second.weight (F, H),
@@ -81,7 +82,7 @@ def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
     """
     found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name) if model else _shipped(store, name))}
     if not found:
-        where = f"in the folder {model!r}" if model else "with this version of livecam"
+        where = f"at {model!r}" if model else "with this version of livecam"
         raise ModelFileError(
             f"expected weights of the generator lite ({', '.join(f'{n}.onnx and {n}-mapper.safetensors' for n in NAMES)}), found none {where}; "
             "use --swap mesh, or name a folder that holds them with --model DIR"
@@ -107,6 +108,11 @@ def _check_crop(card: Card, wanted: CropSpec) -> None:
 
 
 def _in_folder(folder: Path, name: str) -> _Files | None:
+    """folder: or one network file, whose mapper lies beside it."""
+    if folder.is_file():
+        mapper = folder.parent / f"{name}-mapper.safetensors"
+        fits = folder.stem.startswith(name) and mapper.is_file()
+        return _Files(folder, mapper, folder.stem.endswith("-int8"), f"weights of your own, {folder}") if fits else None
     mapper = folder / f"{name}-mapper.safetensors"
     for network in (folder / f"{name}-int8.onnx", folder / f"{name}.onnx"):
         if network.is_file() and mapper.is_file():

@@ -158,6 +158,16 @@ def test_values_that_are_not_finite_are_a_stage_error(tmp_path: Path, worn: Pers
         swapper.swap(*wearer(swapper.crop))
 
 
+def test_one_network_file_may_be_named(tmp_path: Path) -> None:
+    weights = onnx_models.lite(tmp_path / "weights")
+    (weights / "lite128-int8.onnx").write_bytes((weights / "lite128.onnx").read_bytes())
+    assert "int8" not in open_lite(tmp_path, weights / "lite128.onnx").licence
+    assert "int8" in open_lite(tmp_path, weights / "lite128-int8.onnx").licence
+    (weights / "other.onnx").write_bytes((weights / "lite128.onnx").read_bytes())
+    with pytest.raises(ModelFileError, match=r"found none at .*other\.onnx"):
+        open_lite(tmp_path, weights / "other.onnx")
+
+
 def test_quantised_weights_are_preferred(tmp_path: Path) -> None:
     weights = onnx_models.lite(tmp_path / "weights")
     assert "int8" not in open_lite(tmp_path, weights).licence
