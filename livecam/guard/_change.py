@@ -46,6 +46,8 @@ ELBOW = 0.08
 CLIPPED = 225.0
 """A block with a colour above this is partly overexposed: its brightness does not follow the light in proportion."""
 _EDGE_DEPTH = np.ones((3, 2), np.uint8)
+_RISING = np.ones((5, 3), np.uint8)
+"""Blocks of what comes from below beside a body: more than a shoulder that sways, less than half a head."""
 _INNER = np.ones((3, 3), np.uint8)
 _PAIR = np.ones((2, 2), np.uint8)
 
@@ -227,14 +229,20 @@ class Scene:
         """Somebody is there: whatever else comes in from the left, the right or above, or from below beside them. A hand at the rim counts too: it
         could be a face."""
         rim = np.zeros(new.shape, np.bool_)
-        rim[-2:] = beside
         rim[:, :2] = rim[:2] = rim[:, -2:] = True
-        if not (new & rim).any():
+        low = np.zeros(new.shape, np.bool_)
+        low[-2:] = beside
+        if not (new & (rim | low)).any():
             return ""
         count, labels = cv2.connectedComponents(new.view(np.uint8), connectivity=8)
-        for label in set(np.unique(labels[rim]).tolist()) - {0} if count > 1 else ():
-            mask = np.pad(labels == label, ((1, 1), (1, 1)), mode="edge").view(np.uint8)
-            if cv2.erode(mask, _EDGE_DEPTH).any() or cv2.erode(mask, _EDGE_DEPTH.T).any():
+        for label in set(np.unique(labels[rim | low]).tolist()) - {0} if count > 1 else ():
+            here = labels == label
+            if (here & rim).any():
+                mask = np.pad(here, ((1, 1), (1, 1)), mode="edge").view(np.uint8)
+                large = cv2.erode(mask, _EDGE_DEPTH).any() or cv2.erode(mask, _EDGE_DEPTH.T).any()
+            else:
+                large = cv2.erode((here & beside).view(np.uint8), _RISING, borderValue=(0,)).any()
+            if large:
                 return "something comes in at the edge"
         return ""
 
