@@ -112,11 +112,11 @@ def _in_folder(folder: Path, name: str) -> _Files | None:
     if folder.is_file():
         mapper = folder.parent / f"{name}-mapper.safetensors"
         fits = folder.stem.startswith(name) and mapper.is_file()
-        return _Files(folder, mapper, folder.stem.endswith("-int8"), f"weights of your own, {folder}") if fits else None
+        return _Files(folder, mapper, folder.stem.endswith("-int8"), f"weights of your own, {folder.name}") if fits else None
     mapper = folder / f"{name}-mapper.safetensors"
     for network in (folder / f"{name}-int8.onnx", folder / f"{name}.onnx"):
         if network.is_file() and mapper.is_file():
-            return _Files(network, mapper, network.stem.endswith("-int8"), f"weights of your own in {folder}")
+            return _Files(network, mapper, network.stem.endswith("-int8"), f"weights of your own in {folder.name}")
     return None
 
 
