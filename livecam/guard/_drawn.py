@@ -36,6 +36,10 @@ SAME = 2
 """Grey levels: a pixel that differs less from the raw one was not drawn."""
 MOST_SAME = 0.5
 """Share of undrawn samples of the interior from which the drawing has not reached the frame."""
+SAME_FACE_APART, SAME_FACE_SIZE = 0.35, 1.6
+"""A detection is of the tracked face when their middles are nearer than this share of its width and their widths differ by less than this factor."""
+LEAST_SAMPLES = 12
+"""Fewer samples of the interior that no thing hides say nothing."""
 PARTS = {
     "an eye": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     "the other eye": (362, 382, 381, 380, 374, 373, 390, 249, 263, 466, 388, 387, 386, 385, 384, 398),
@@ -191,6 +195,13 @@ def _part_fault(face: Face, alignment: Alignment, hidden: U8, seen: U8 | None, p
     return ""
 
 
+def _same_face(box: F32, found: F32) -> bool:
+    """Whether a detection is of the tracked face itself, by place and size, and not of another one before it."""
+    width, other = float(box[2] - box[0]), float(found[2] - found[0])
+    apart = float(np.linalg.norm((box[:2] + box[2:] - found[:2] - found[2:]) / 2.0))
+    return apart < SAME_FACE_APART * width and width / SAME_FACE_SIZE < other < width * SAME_FACE_SIZE
+
+
 def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) -> bool:
     """Whether the face that the detector saw lies inside what was drawn (its points, or the middle of its box, and not a much larger box)."""
     x0, y0, x1, y1 = (float(v) for v in detection.box_px)
@@ -203,15 +214,28 @@ def hides(drawn: Drawn, detection: Detection, frame_size_px: tuple[int, int]) ->
         return False
     matrix = drawn.alignment.matrix
     scale2 = abs(float(np.linalg.det(matrix[:, :2])))
-    if np.count_nonzero(drawn.alpha >= HALF) < LEAST_AREA * area * scale2:
+    covered = drawn.alpha
+    if drawn.occluder is not None and _same_face(drawn.face.box_px, detection.box_px):
+        covered = cv2.max(drawn.alpha, drawn.occluder)  # a mouth behind a hand is hidden; a second face before the first is not
+    if np.count_nonzero(covered >= HALF) < LEAST_AREA * area * scale2:
         return False
-    reach = max(1, round(NEAR * drawn.alpha.shape[0]))
-    grown = cv2.dilate(drawn.alpha, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    reach = max(1, round(NEAR * covered.shape[0]))
+    grown = cv2.dilate(covered, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
     x, y = np.rint(_apply(matrix, points)).astype(int).T
     size = grown.shape[0]
     if not ((x >= 0) & (x < size) & (y >= 0) & (y < size)).all():
         return False
     return bool((grown[y, x] >= HALF).all())
+
+
+def _sampled(mask: U8, matrix: F64, scale: float, grid: tuple[int, int, int], shape: tuple[int, ...]) -> U8:
+    """The crop's `mask` at the samples (x0 + step * i, y0 + step * j) of a picture `scale` times the frame's size: (h, w) uint8."""
+    x0, y0, step = grid
+    to_frame = np.array(((step / scale, 0.0, (x0 + 0.5) / scale - 0.5), (0.0, step / scale, (y0 + 0.5) / scale - 0.5)))
+    both = matrix[:, :2] @ to_frame
+    both[:, 2] += matrix[:, 2]
+    # WARP_INVERSE_MAP: the matrix takes a sample to the crop.
+    return cast(U8, cv2.warpAffine(mask, both, (shape[1], shape[0]), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=(0,)))
 
 
 def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:
@@ -225,6 +249,10 @@ def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:
         return True
     step = 1 + (x1 - x0) // 48  # a large face needs no more samples than a small one
     inside = np.ascontiguousarray(_fill((y1 - y0, x1 - x0), hull - np.array((x0, y0), np.float32))[::step, ::step])
+    if drawn.occluder is not None:
+        inside = cv2.bitwise_and(inside, cv2.bitwise_not(_sampled(drawn.occluder, drawn.alignment.matrix, scale, (x0, y0, step), inside.shape)))
+        if cv2.countNonZero(inside) < LEAST_SAMPLES:
+            return True  # all but nothing is behind the thing: `fault` has judged the opening
     change = cv2.absdiff(raw[y0:y1:step, x0:x1:step], sampler.part(final, x0, y0, x1, y1, step))
     same = cv2.bitwise_and(cv2.inRange(change, (0, 0, 0), (SAME, SAME, SAME)), inside)
     return cv2.countNonZero(same) <= MOST_SAME * cv2.countNonZero(inside)
