@@ -206,7 +206,7 @@ def labels_and_readings(sample: Sample, reading: Reading, blinks: list[int]) -> 
     yaw, pitch = yaw_pitch_deg(reading.rotation)
     if sample.has("head"):
         out |= {"seen_head_yaw": yaw, "true_head_yaw": float(sample.data["head"][0])}
-        out |= {"seen_head_pitch": pitch, "true_head_pitch": float(sample.data["head"][1])}
+        out |= {"seen_head_pitch": pitch, "true_head_pitch": -float(sample.data["head"][1])}
     if sample.has("gaze"):
         seen = reading.gaze_deg.mean(axis=0)
         out |= {"seen_gaze_yaw": float(seen[0]), "true_gaze_yaw": float(sample.data["gaze"][0])}

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from engines.export import cards, onnx_files
 from engines.export.onnx_files import Arrays, Signature
-from engines.nets.lite import IDENTITY_LENGTH, Lite, LiteConfig
+from engines.nets.lite import IDENTITY_LENGTH, Lite, LiteConfig, composed
 from engines.train import batches, checkpoint
 from engines.train.batches import Ablation
 from engines.train.people import People
 from engines.train.shards import Pool
 
-SIGNATURE = Signature(("x", "film"), ("rgb", "mask"))
-COMPOSITION = ("/Slice", "/Sub", "/Mul", "/Add", "/Clip", "/Concat", "/light/Conv", "/Resize")
-"""Names of the nodes after the heads, where the network's change is added to the picture: these stay in float."""
+SIGNATURE = Signature(("x", "film"), ("light", "flow", "change"))
+SMALL_HEADS = ("/light/Conv", "/flow/Conv")
+"""Nodes that stay in float: they cost next to nothing, and what they give acts on the whole picture."""
 CALIBRATION, PARITY = 200, 16
 PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
@@ -59,12 +59,12 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
     files = {role: out / f"{name}{ending}" for role, ending in endings.items()}
     example = [torch.from_numpy(samples[0][key]) for key in SIGNATURE.inputs]
     onnx_files.write_fp32(lite.generator, example, SIGNATURE, files["fp32"])
-    onnx_files.write_fp16(files["fp32"], files["fp16"], (*COMPOSITION, *_film_nodes(lite)))
+    onnx_files.write_fp16(files["fp32"], files["fp16"], (*SMALL_HEADS, *_film_nodes(lite)))
     _write_mapper(lite, files["mapper"], metadata)
     wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
     report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "calibration": "samples" if data else "noise"}
     for role in ("fp32", "fp16"):
-        report[role] = onnx_files.difference(onnx_files.run(files[role], samples[:PARITY]), wanted)
+        report[role] = onnx_files.difference(_run(files[role], samples[:PARITY]), wanted)
     report["int8"], report["int8_in_float"] = _write_int8(files, samples, wanted)
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     if card_folder:
@@ -74,10 +74,9 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
 
 def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Sequence[Arrays]) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Everything quantised; if that is too far from fp32, the head is kept in float."""
-    composition = [rf"{node}(_\d+)?" for node in COMPOSITION]
     for more in ((), HEAD):
-        onnx_files.write_int8(files["fp32"], files["int8"], samples, (*composition, *more))
-        found = onnx_files.difference(onnx_files.run(files["int8"], samples[: len(wanted)]), wanted)
+        onnx_files.write_int8(files["fp32"], files["int8"], samples, (*SMALL_HEADS, *more))
+        found = onnx_files.difference(_run(files["int8"], samples[: len(wanted)]), wanted)
         if found["rgb"]["psnr_db"] >= LEAST_INT8_DB:
             break
     return found, list(more)
@@ -118,9 +117,21 @@ def _from_set(lite: Lite, pool: Pool, people: People, rng: np.random.Generator) 
 
 
 def _torch(lite: Lite, sample: Arrays) -> Arrays:
+    """The picture that PyTorch draws."""
     with torch.no_grad():
-        results: tuple[Tensor, ...] = lite.generator(*(torch.from_numpy(sample[key]) for key in SIGNATURE.inputs))
-    return {name: value.numpy() for name, value in zip(SIGNATURE.outputs, results, strict=True)}
+        return _picture(sample, lite.generator(*(torch.from_numpy(sample[key]) for key in SIGNATURE.inputs)))
+
+
+def _run(path: Path, samples: Sequence[Arrays]) -> list[Arrays]:
+    """The pictures that a file draws."""
+    found = onnx_files.run(path, samples)
+    return [_picture(s, [torch.from_numpy(f[name]) for name in SIGNATURE.outputs]) for s, f in zip(samples, found, strict=True)]
+
+
+def _picture(sample: Arrays, parts: Sequence[Tensor]) -> Arrays:
+    """Parity is asked of what is seen, whatever the parts are."""
+    picture = composed(torch.from_numpy(sample["x"]), *parts).clamp(0.0, 1.0).numpy()
+    return {"rgb": picture[:, 0:3], "mask": picture[:, 3:4]}
 
 
 def _write_mapper(lite: Lite, path: Path, metadata: Mapping[str, str]) -> None:

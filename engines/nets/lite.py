@@ -6,18 +6,24 @@
       conv stride 2      ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +     |
       1x1, nearest x2    ->  2w at S/4         + skip, conv  <---------+               |
       1x1, nearest x2    ->  w at S/2          + skip, conv  <-------------------------+
-      conv 16, PixelShuffle(2)  ->  4 at S     3 of colour, 1 of the mask
-      1x1 at S/8, bilinear      ->  3 at S     light: what the drawing is multiplied by, less one
-    base = mask * drawing + (1 - mask) * wearer
-    rgb  = base * (1 + light) + colour
-    mask = mask + its change                    both clamped to 0..1
+    what it gives, all zero at the start
+      light  (N, 3, S/8, S/8)   from S/8: what the drawing is multiplied by, less one
+      flow   (N, 2, S/4, S/4)   from S/4: where, seen from each pixel, the drawing's pixel lies, x and y, pixels at S
+      change (N, 4, S, S)       from S/2, PixelShuffle(2): what is added to the colour (3) and to the mask
 
-Both heads start at zero, so an untrained network gives back the drawing; training on truth refines it. The wearer comes blurred until no feature is
-left (`_lite_lines.veiled`, in training and live alike), so that nothing of the wearer's face can be let through: with sharp pixels the network learnt
-first of all to give back the wearer, whose light and skin are nearest to the answer's. Identity enters by FiLM (Perez et al., AAAI 2018): scales
-and shifts are inputs of the network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and FP16 get
-wrong), ReLU throughout (unsigned activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per operation
-than depthwise ones).
+`composed` makes the picture of them; livecam's frame path has its own form of it (`livecam.swap._lite_tensor`), for drawings of any size.
+
+    base = mask * drawing + (1 - mask) * wearer
+    rgb  = base(at pixel + flow) * (1 + light) + change of colour        light and flow enlarged bilinearly
+    mask = mask + its change
+
+Why a flow: what `mesh` gets wrong is mostly where a feature lies. Moved, it stays as sharp as it was drawn; a network that may only repaint it wipes
+out the old edge and paints a softer one. The heads start at zero, so an untrained network gives back the drawing. The wearer comes blurred until no
+feature is left (`_lite_lines.veiled`, in training and live alike), so that nothing of the wearer's face can be let through: with sharp pixels the
+network learnt first of all to give back the wearer, whose light and skin are nearest to the answer's. Identity enters by FiLM (Perez et al., AAAI
+2018): scales and shifts are inputs of the network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and
+FP16 get wrong), ReLU throughout (unsigned activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per
+operation than depthwise ones).
 """
 
 from __future__ import annotations
@@ -31,9 +37,9 @@ from torch.nn import functional as nnf
 IDENTITY_LENGTH = 128
 """Length of the identity's embedding."""
 OUTPUTS = 4
-"""Colour (3), mask."""
-EIGHTH = 4
-"""From the stem's scale to the deepest one."""
+"""Change of colour (3) and of the mask."""
+FLOW_LIMIT = 0.06
+"""Greatest displacement, share of the side: about half an eye's width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +111,14 @@ class Generator(nn.Module):
         self.up1 = Up(4 * w, 2 * w)
         self.up2 = Up(2 * w, w)
         self.head = nn.Conv2d(w, OUTPUTS * config.stem**2, 3, padding=1)
+        self.flow = nn.Conv2d(2 * w, 2, 3, padding=1)
         self.light = nn.Conv2d(4 * w, 3, 1)
-        for layer in (self.head, self.light):
+        for layer in (self.head, self.flow, self.light):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def raw(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour (N, 3, S, S) and mask (N, 1, S, S) before clamping: what losses look at, since a clamp has no gradient outside."""
+    def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives light, flow and change (see the module)."""
         w, stem = self.config.width, self.config.stem
         films = iter((film[:, :, None, None]).split([4 * w] * 2 * self.config.blocks + [2 * w] * 2 + [w] * 2, dim=1))
         half = torch.relu(self.stem(nnf.pixel_unshuffle(x, stem)))
@@ -119,17 +126,31 @@ class Generator(nn.Module):
         deep = torch.relu(self.down2(quarter))
         for block in self.blocks:
             deep = block(deep, next(films), next(films))
-        fine = self.up2(self.up1(deep, quarter, next(films), next(films)), half, next(films), next(films))
-        out = nnf.pixel_shuffle(self.head(fine), stem)
-        wearer, drawing, mask = x[:, 0:3], x[:, 3:6], x[:, 6:7]
-        light = nnf.interpolate(self.light(deep), scale_factor=float(EIGHTH * stem), mode="bilinear", align_corners=False)
-        base = wearer + mask * (drawing - wearer)
-        return base + base * light + out[:, 0:3], mask + out[:, 3:4]
+        middle = self.up1(deep, quarter, next(films), next(films))
+        fine = self.up2(middle, half, next(films), next(films))
+        return self.light(deep), self.flow(middle), nnf.pixel_shuffle(self.head(fine), stem)
 
-    def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives rgb (N, 3, S, S) and mask (N, 1, S, S), both 0..1."""
-        rgb, mask = self.raw(x, film)
-        return rgb.clamp(0.0, 1.0), mask.clamp(0.0, 1.0)
+
+def composed(x: Tensor, light: Tensor, flow: Tensor, change: Tensor) -> Tensor:
+    """The picture (N, 4, S, S): RGB and mask, before clamping (what losses look at, since a clamp has no gradient outside)."""
+    size = x.shape[-1]
+    wearer, drawing, mask = x[:, 0:3], x[:, 3:6], x[:, 6:7]
+    base = wearer + mask * (drawing - wearer)
+    limit = FLOW_LIMIT * size
+    moved = nnf.grid_sample(base, _places(_enlarged(flow, size).clamp(-limit, limit)), "bilinear", "border", align_corners=False)
+    return torch.cat([moved * (1 + _enlarged(light, size)) + change[:, 0:3], mask + change[:, 3:4]], dim=1)
+
+
+def _enlarged(field: Tensor, size: int) -> Tensor:
+    return nnf.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def _places(flow: Tensor) -> Tensor:
+    """Displacements (N, 2, S, S) in pixels as `grid_sample` wants its places: (N, S, S, 2), -1..1 between the picture's edges."""
+    size = flow.shape[-1]
+    along = torch.arange(size, device=flow.device, dtype=flow.dtype)
+    x, y = along[None, None, :] + flow[:, 0], along[None, :, None] + flow[:, 1]
+    return (torch.stack([x, y], dim=3) + 0.5) * (2.0 / size) - 1.0
 
 
 class Mapper(nn.Module):
@@ -158,9 +179,10 @@ class Lite(nn.Module):
         self.generator = Generator(config)
         self.mapper = Mapper(config)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """`Generator.raw` for embeddings (N, 128), as (N, 4, S, S)."""
-        return torch.cat(self.generator.raw(x, self.mapper(embedding)), dim=1)
+    def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """What it draws for embeddings (N, 128), see `composed`; and its flow."""
+        light, flow, change = (part.float() for part in self.generator(x, self.mapper(embedding)))
+        return composed(x.float(), light, flow, change), flow
 
 
 def _neutral(config: LiteConfig) -> Tensor:

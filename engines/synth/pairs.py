@@ -6,8 +6,9 @@ alone, so a stopped set goes on, and several processes may share one.
 
 Per sample, S = 256, crops as in `live`: wearer, truth, mesh (S, S, 3) uint8 BGR; mesh_mask, oval,
 occluder, classes (S, S) uint8; landmarks (478, 3), true_five (5, 2), wearer_five (5, 2),
-true_landmarks (K, 2) float32 crop pixels; gaze (2,) yaw, pitch and head (3,) yaw, pitch, roll deg,
-signs as in livecam; actions (52,); eye_open (2,), tracker_gaze (2, 2) of the tracker; face_px width in
+true_landmarks (K, 2) float32 crop pixels; gaze (2,) yaw, pitch deg, signs as in livecam (pitch > 0
+downwards), head (3,) yaw, pitch, roll deg (pitch > 0 upwards, as in `expression`); actions (52,);
+eye_open (2,), tracker_gaze (2, 2) of the tracker; face_px width in
 the frame; a, b indices of wearer and persona; seed. With twins also wearer2, truth2, mesh2,
 mesh_mask2, landmarks2: the same scene and crop with new noise.
 """

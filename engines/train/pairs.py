@@ -44,16 +44,19 @@ MASK = 3
 class Weights:
     """Weights of the losses.
 
-    reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid, for sharpness (Bojanowski et al. 2018); mask: L1 of
-    the mask against the oval; identity: 1 - cosine of SFace against truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction
-    of 10; here truth says most of it already); feature: SFace's early features against truth's, a perceptual loss (Johnson et al. 2016);
+    reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid (Bojanowski et al. 2018); contrast: of local contrast,
+    for sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; identity: 1 - cosine of SFace against
+    truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction of 10; here truth says most of it already); feature: SFace's early
+    features against truth's, a perceptual loss (Johnson et al. 2016);
     adversarial, matching: hinge and weak feature matching (SimSwap: 1 and 10); penalty: R1 (Mescheder et al. 2018), every `penalty_every` steps.
     Self-reconstruction (SimSwap) is a share of the samples: augment.Strength.oneself.
     """
 
     reconstruction: float = 1.0
-    laplacian: float = 1.0
+    laplacian: float = 0.5
+    contrast: float = 0.5
     mask: float = 0.25
+    steepness: float = 0.005
     identity: float = 0.1
     feature: float = 0.05
     identity_every: int = 6
@@ -80,16 +83,16 @@ class Options:
     device: str = "cpu"
 
 
-Forward = Callable[[nn.Module, Batch], Tensor]
-"""A network's output for a batch: (N, 4, S, S) colour and mask before clamping, or (N, 3, S, S) colour alone."""
+Forward = Callable[[nn.Module, Batch], tuple[Tensor, Tensor | None]]
+"""A network's output for a batch, (N, 4, S, S) colour and mask before clamping, or (N, 3, S, S) colour alone; and its flow, if it has one."""
 
 
-def _refined(net: nn.Module, batch: Batch) -> Tensor:
-    return net(batch.x.contiguous(memory_format=torch.channels_last), batch.embedding)
+def _refined(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    return net(batch.x.contiguous(memory_format=torch.channels_last), batch.embedding)  # type: ignore[no-any-return]
 
 
-def _injected(net: nn.Module, batch: Batch) -> Tensor:
-    return net(batch.wearer, batch.embedding)
+def _injected(net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    return net(batch.wearer, batch.embedding), None
 
 
 def _network(config: LiteConfig | SimswapConfig) -> tuple[str, nn.Module, Forward]:
@@ -140,9 +143,11 @@ class PairTask:
         batch = batch.to(self._device)
         judged = options.weights.adversarial > 0 and progress >= options.weights.judge_from
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            out = self._forward(self._net, batch)
+            out, flow = self._forward(self._net, batch)
         out = out.float()
         terms = self._terms(out, batch, step)
+        if flow is not None:
+            terms["steepness"] = losses.steepness(flow)
         figures = {key: float(value.detach()) for key, value in terms.items()}
         if judged:
             terms |= self._judged(out, batch)
@@ -159,6 +164,7 @@ class PairTask:
         terms = {
             "reconstruction": losses.weighted(error, weight),
             "laplacian": losses.laplacian(error, weight),
+            "contrast": losses.contrast(out[:, 0:3], batch.truth, weight),
         }
         if out.shape[1] > MASK:
             terms["mask"] = losses.weighted(out[:, MASK : MASK + 1] - batch.oval, torch.ones_like(batch.oval))
@@ -208,7 +214,7 @@ class PairTask:
     def checkup(self, model: nn.Module, picture: Path) -> dict[str, float]:
         """PSNR, L1, sharpness and SFace's cosine of held-out samples, of ours and of the drawing; grid: wearer, drawing, ours, truth, mask."""
         batch = batches.all_of(self._pool.held_out, self._people, self._options.without).to(self._device)
-        out = self._forward(model, batch).float().clamp(0, 1)
+        out = self._forward(model, batch)[0].float().clamp(0, 1)
         seen = batch.oval * (1 - batch.occluder)
         drawing = batch.x[:, 3:6]
         figures: dict[str, float] = {}

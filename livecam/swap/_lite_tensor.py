@@ -1,14 +1,19 @@
-"""Pictures into the network's tensor and back: one pass each, as compiled kernels; the plain forms beside them are what tests hold them to.
+"""Pictures into the network's tensor, and what the network gives into the picture; the plain forms are what tests hold the fast ones to.
 
-Convention: pictures are BGR uint8 (S, S, 3); tensors are RGB float32 0..1, planes first.
+Convention: pictures are BGR uint8; tensors are RGB float32 0..1, planes first. The network has side S, the drawing side N, which may be larger:
+light, flow and change (engines/nets/lite.py) are enlarged bilinearly, pixel centres at integers, what is outside as at the edge.
 """
 
 from __future__ import annotations
 
+import cv2
 import numba
 import numpy as np
 
 from livecam.types import F32, U8
+
+FLOW_LIMIT = 0.06
+"""Greatest displacement, share of the side, as in training."""
 
 _UNIT = np.float32(1.0 / 255.0)
 _FULL, _HALF = np.float32(255.0), np.float32(0.5)
@@ -36,73 +41,92 @@ def fill_plain(wearer: U8, drawn: U8, mask: U8, lines: U8, x: F32) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def finish(rgb: F32, mask: F32, crop: U8, alpha: U8) -> bool:
-    """rgb (1, 3, S, S) and mask (1, 1, S, S) rounded into crop (S, S, 3) BGR and alpha (S, S). False when a value is not finite."""
-    size = alpha.shape[0]
-    finite = True
-    for c in range(3):
-        for i in range(size):
-            for j in range(size):
-                value = rgb[0, c, i, j] * _FULL
-                finite &= -1e6 < value < 1e6  # false for NaN
-                crop[i, j, 2 - c] = np.uint8(min(max(value, np.float32(0.0)), _FULL) + _HALF)
+def mix(veil: U8, crop: U8, mask: U8) -> None:
+    """The network's base, in place of crop (N, N, 3): the drawing where its mask (N, N) says so, else the wearer's veil."""
+    size = mask.shape[0]
     for i in range(size):
         for j in range(size):
-            value = mask[0, 0, i, j] * _FULL
-            finite &= -1e6 < value < 1e6
+            share = np.int32(mask[i, j])
+            if share < 255:
+                for c in range(3):
+                    crop[i, j, c] = (crop[i, j, c] * share + veil[i, j, c] * (255 - share) + 127) // 255
+
+
+@numba.njit(cache=True, nogil=True)
+def find(flow: F32, limit: np.float32) -> None:
+    """Displacements (N, N, 2), in place, to the places that cv2.remap looks at."""
+    size = flow.shape[0]
+    for i in range(size):
+        for j in range(size):
+            flow[i, j, 0] = np.float32(j) + min(max(flow[i, j, 0], -limit), limit)
+            flow[i, j, 1] = np.float32(i) + min(max(flow[i, j, 1], -limit), limit)
+
+
+@numba.njit(cache=True, nogil=True)
+def change(moved: U8, light: F32, added: F32, crop: U8, alpha: U8) -> None:
+    """crop (N, N, 3) = moved * (1 + light) + added, alpha (N, N) changed in place; light (N, N, 3) BGR, added (N, N, 4) BGR and mask, 0..1."""
+    size = alpha.shape[0]
+    for i in range(size):
+        for j in range(size):
+            for c in range(3):
+                value = np.float32(moved[i, j, c]) * (np.float32(1.0) + light[i, j, c]) + added[i, j, c] * _FULL
+                crop[i, j, c] = np.uint8(min(max(value, np.float32(0.0)), _FULL) + _HALF)
+            value = np.float32(alpha[i, j]) + added[i, j, 3] * _FULL
             alpha[i, j] = np.uint8(min(max(value, np.float32(0.0)), _FULL) + _HALF)
-    return finite
 
 
-def finish_plain(rgb: F32, mask: F32, crop: U8, alpha: U8) -> bool:
-    """`finish` in NumPy; what it writes of values that are not finite is unspecified."""
-    whole = np.concatenate([rgb[0, ::-1], mask[0]]).transpose(1, 2, 0) * _FULL
-    finite = bool((np.abs(whole) < 1e6).all())
-    levels = (np.clip(np.nan_to_num(whole), 0.0, _FULL) + _HALF).astype(np.uint8)
-    crop[:], alpha[:] = levels[..., :3], levels[..., 3]
-    return finite
+def compose(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
+    """The network's picture, in place of the drawing crop (N, N, 3) and its mask alpha (N, N). False, and nothing drawn, when a value is not finite.
+
+    veil: (S, S, 3), the wearer as the network saw them; light (1, 3, h, w), flow (1, 2, h, w), added (1, 4, S, S).
+    """
+    if not np.isfinite(float(light.sum()) + float(flow.sum()) + float(added.sum())):
+        return False
+    size, own = alpha.shape[0], veil.shape[0]
+    mix(_enlarged(veil, size), crop, alpha)
+    places = _enlarged(np.ascontiguousarray(flow[0].transpose(1, 2, 0)) * np.float32(size / own), size)
+    find(places, np.float32(FLOW_LIMIT * size))
+    moved = cv2.remap(crop, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lit = _enlarged(np.ascontiguousarray(light[0, ::-1].transpose(1, 2, 0)), size)
+    more = _enlarged(np.asarray(cv2.merge([added[0, c] for c in (2, 1, 0, 3)]), np.float32), size)
+    change(np.asarray(moved, np.uint8), lit, more, crop, alpha)
+    return True
 
 
-@numba.njit(cache=True, nogil=True)
-def change(x: F32, rgb: F32, mask: F32, out: F32) -> bool:
-    """What the network changed of the drawing in x (see `fill`): out (S, S, 4) float32, B, G, R and mask in grey levels. False: not finite."""
-    size = out.shape[0]
-    finite = True
-    for i in range(size):
-        for j in range(size):
-            share = x[0, 6, i, j]
-            for c in range(3):
-                base = x[0, c, i, j] + share * (x[0, 3 + c, i, j] - x[0, c, i, j])
-                value = (rgb[0, c, i, j] - base) * _FULL
-                finite &= -1e6 < value < 1e6
-                out[i, j, 2 - c] = value
-            value = (mask[0, 0, i, j] - share) * _FULL
-            finite &= -1e6 < value < 1e6
-            out[i, j, 3] = value
-    return finite
+def _enlarged(picture, size):  # type: ignore[no-untyped-def]
+    if picture.shape[0] == size:
+        return picture
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def change_plain(x: F32, rgb: F32, mask: F32, out: F32) -> bool:
-    """`change` in NumPy."""
-    wearer, drawn, share = x[0, 0:3], x[0, 3:6], x[0, 6]
-    colour = (rgb[0] - (wearer + share * (drawn - wearer)))[::-1]
-    out[:] = np.concatenate([colour, mask[0] - share]).transpose(1, 2, 0) * _FULL
-    return bool((np.abs(out) < 1e6).all())
+def compose_plain(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
+    """`compose` in NumPy, each pixel by its formula."""
+    if not all(np.isfinite(part).all() for part in (light, flow, added)):
+        return False
+    size, own = alpha.shape[0], veil.shape[0]
+    share = alpha[..., None] / 255.0
+    base = crop * share + _sampled(veil, _grid(size, own)) * (1.0 - share)
+    grid = _grid(size, size)
+    places = _sampled(flow[0].transpose(1, 2, 0), _grid(size, flow.shape[-1])) * (size / own)
+    moved = _sampled(base, grid + np.clip(places, -FLOW_LIMIT * size, FLOW_LIMIT * size))
+    more = _sampled(added[0].transpose(1, 2, 0), _grid(size, own))
+    lit = moved * (1.0 + _sampled(light[0, ::-1].transpose(1, 2, 0), _grid(size, light.shape[-1]))) + 255.0 * more[..., 2::-1]
+    crop[:] = np.clip(lit, 0.0, 255.0) + 0.5
+    alpha[:] = np.clip(alpha + 255.0 * more[..., 3], 0.0, 255.0) + 0.5
+    return True
 
 
-@numba.njit(cache=True, nogil=True)
-def add(changed: F32, crop: U8, alpha: U8) -> None:
-    """Adds a change (S, S, 4) of `change` to crop (S, S, 3) and alpha (S, S) in place, rounded."""
-    size = alpha.shape[0]
-    for i in range(size):
-        for j in range(size):
-            for c in range(3):
-                crop[i, j, c] = np.uint8(min(max(np.float32(crop[i, j, c]) + changed[i, j, c], np.float32(0.0)), _FULL) + _HALF)
-            alpha[i, j] = np.uint8(min(max(np.float32(alpha[i, j]) + changed[i, j, 3], np.float32(0.0)), _FULL) + _HALF)
+def _grid(size, own):  # type: ignore[no-untyped-def]
+    """Where the pixels of a picture of side `size` lie in one of side `own`: (size, size, 2), x and y."""
+    along = (np.arange(size) + 0.5) * (own / size) - 0.5
+    return np.stack(np.meshgrid(along, along), axis=2)
 
 
-def add_plain(changed: F32, crop: U8, alpha: U8) -> None:
-    """`add` in NumPy."""
-    whole = np.dstack([crop, alpha]).astype(np.float32) + changed
-    levels = (np.clip(whole, 0.0, _FULL) + _HALF).astype(np.uint8)
-    crop[:], alpha[:] = levels[..., :3], levels[..., 3]
+def _sampled(picture, places):  # type: ignore[no-untyped-def]
+    """Bilinear samples of picture (h, w, C) at places (n, n, 2): (n, n, C) float64; outside as at the edge."""
+    last = picture.shape[0] - 1
+    x, y = np.clip(places[..., 0], 0, last), np.clip(places[..., 1], 0, last)
+    i, j = np.minimum(y.astype(int), last - 1), np.minimum(x.astype(int), last - 1)
+    v, u = (y - i)[..., None], (x - j)[..., None]
+    rows = [picture[i + k, j] * (1 - u) + picture[i + k, j + 1] * u for k in (0, 1)]
+    return rows[0] * (1 - v) + rows[1] * v

@@ -3,7 +3,8 @@
 They come with livecam (cards whose file is in livecam/weights), or from a folder that `--model` names, where the files have the names below, or it
 names one of the networks in it:
 
-    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> rgb (1, 3, S, S), mask (1, 1, S, S); float32, 0..1, S = 128
+    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> light (1, 3, h, h), flow (1, 2, 2 h, 2 h), change (1, 4, S, S);
+                                            float32, S = 128, h = 16 (of S = 256 too); what they mean: engines/nets/lite.py
     lite128-mapper.safetensors              mapper.first.weight (H, 128), mapper.first.bias (H,), mapper.second.weight (F, H),
                                             mapper.second.bias (F,), float; metadata "embedder": what makes the (128,) embedding, "sface" if absent
     lite256...                              the same for S = 256, optional: large faces
@@ -32,6 +33,8 @@ SCALE = CropSpec(256, offset=(0.0, -0.06))
 PLANES = 10
 """Wearer RGB, the drawing's RGB, its mask, landmark lines (3)."""
 EMBEDDING = 128
+COARSE = 16
+"""Side of the network's coarsest scale, of each tier."""
 PARTS = ("first.weight", "first.bias", "second.weight", "second.bias")
 DEFAULT_EMBEDDER = "sface"
 MAX_MAPPER_BYTES = 32_000_000
@@ -127,8 +130,13 @@ def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
     mapper = read_mapper(files.mapper)
     size, film = NAMES[name], len(mapper.second_bias)
     _expect(files.network, "inputs", network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
-    _expect(files.network, "outputs", network.outputs, {"rgb": (1, 3, size, size), "mask": (1, 1, size, size)})
+    _expect(files.network, "outputs", network.outputs, outputs(size))
     return Tier(name, size, network, mapper, files.int8, files.licence)
+
+
+def outputs(size: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of what the network of that side gives."""
+    return {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, 2 * COARSE, 2 * COARSE), "change": (1, 4, size, size)}
 
 
 def _expect(path: Path, what: str, specs: tuple[TensorSpec, ...], wanted: dict[str, tuple[int, ...]]) -> None:

@@ -1,9 +1,10 @@
 """Swapper `lite`: livecam's own generator. It refines what `mesh` draws, with identity as an input of the network.
 
 Per frame: `mesh` draws the persona into the crop. Shrunk to the network's size, this drawing, the wearer's crop (blurred until no feature is left)
-and the wearer's landmarks as lines go through the network in one pass; what it changed of the drawing and its mask is then changed in the large
-one, whose detail stays. Per persona: the mapper turns its embedding into the network's `film`, worked out at `prepare`. Weights and their form:
-_lite_weights. Faces wider than LARGE_FACE_PX take the larger tier's network, when its weights are there.
+and the wearer's landmarks as lines go through the network in one pass. It says where the drawing is to be moved, how lit, and what is to be added
+to it and its mask; that is done to the drawing at its own size, whose detail stays (_lite_tensor). Per persona: the mapper turns its embedding
+into the network's `film`, worked out at `prepare`. Weights and their form: _lite_weights. Faces wider than LARGE_FACE_PX take the larger tier's
+network, when its weights are there.
 """
 
 from __future__ import annotations
@@ -43,21 +44,17 @@ def warm_up() -> None:
     size = 8
     picture, plane = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
     tensor.fill(picture, picture, plane, picture, np.zeros((1, PLANES, size, size), np.float32))
-    rgb, mask = np.zeros((1, 3, size, size), np.float32), np.zeros((1, 1, size, size), np.float32)
-    tensor.finish(rgb, mask, picture.copy(), plane.copy())
-    changed = np.zeros((size, size, 4), np.float32)
-    tensor.change(np.zeros((1, PLANES, size, size), np.float32), rgb, mask, changed)
-    tensor.add(changed, picture.copy(), plane.copy())
+    light, flow, added = (np.zeros((1, planes, side, side), np.float32) for planes, side in ((3, 2), (2, 4), (4, size)))
+    tensor.compose(picture, light, flow, added, picture.copy(), plane)
 
 
 @dataclass(slots=True)
 class _Bench:
-    """A tier at work. x, film: the network's own input arrays, written in place so that they stay bound. changed: (S, S, 4), what it changed."""
+    """A tier at work. x, film: the network's own input arrays, written in place so that they stay bound."""
 
     tier: Tier
     x: F32
     film: F32
-    changed: F32
 
 
 class LiteSwapper:
@@ -126,18 +123,14 @@ class LiteSwapper:
         return self._benches[max(fitting, default=min(self._benches))]
 
     def _refine(self, bench: _Bench, crop: U8, base: Swapped, landmarks: F32) -> bool:
-        """Draws the network's result into `base`. Of a larger drawing it sees a smaller one, and what it changed there is changed here: the drawing's
-        detail stays. False when a value is not finite."""
+        """Draws the network's result into `base`. Of a larger drawing it sees a smaller one. False when a value is not finite."""
         size, own = base.mask.shape[0], bench.tier.size_px
         wearer, drawing, mask = (_resized(picture, own) for picture in (crop, base.crop, base.mask))
         lined = lines.draw((landmarks + 0.5) * np.float32(own / size) - 0.5, own)
-        tensor.fill(lines.veiled(wearer), drawing, mask, lined, bench.x)
+        veil = lines.veiled(wearer)
+        tensor.fill(veil, drawing, mask, lined, bench.x)
         result = bench.tier.network.run({"x": bench.x, "film": bench.film})
-        if size == own:
-            return tensor.finish(result["rgb"], result["mask"], base.crop, base.mask)
-        finite = tensor.change(bench.x, result["rgb"], result["mask"], bench.changed)
-        tensor.add(_resized(bench.changed, size), base.crop, base.mask)
-        return finite
+        return tensor.compose(veil, result["light"], result["flow"], result["change"], base.crop, base.mask)
 
 
 def _spec(size_px: int) -> CropSpec:
@@ -155,7 +148,7 @@ def _resized(picture: Any, size: int) -> Any:
 def _bench(tier: Tier) -> _Bench:
     size = tier.size_px
     film = np.zeros((1, len(tier.mapper.second_bias)), np.float32)
-    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film, np.zeros((size, size, 4), np.float32))
+    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film)
 
 
 def _landmarks(face: Face, alignment: Alignment) -> F32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import lite_shards
 import numpy as np
 import pytest
@@ -16,12 +17,13 @@ from engines.export import lite as exporting  # noqa: E402
 from engines.export import others  # noqa: E402
 from engines.nets import identity as identity_net  # noqa: E402
 from engines.nets import simswap as simswap_net  # noqa: E402
-from engines.nets.lite import CONFIGS, Lite  # noqa: E402
+from engines.nets.lite import CONFIGS, Lite, composed  # noqa: E402
 from engines.train import checkpoint  # noqa: E402
 from engines.train.errors import CheckpointError  # noqa: E402
 from engines.train.people import People  # noqa: E402
 from livecam import runtimes  # noqa: E402
 from livecam.store import read_cards, sha256_of  # noqa: E402
+from livecam.swap import _lite_tensor  # noqa: E402
 from livecam.swap._lite_weights import read_mapper  # noqa: E402
 
 
@@ -31,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, exporting.Expo
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("export")
     lite = Lite(CONFIGS["tiny"]).eval()
-    for layer in (lite.generator.head, *(block.second for block in lite.generator.blocks)):
+    for layer in (lite.generator.head, lite.generator.flow, lite.generator.light, *(block.second for block in lite.generator.blocks)):
         torch.nn.init.normal_(layer.weight, std=0.05)
     config = checkpoint.to_json(asdict(lite.config))
     metadata = {"format": checkpoint.WEIGHTS, "task": "lite", "config": config, "recipe": '{"embedder":"sface"}', "step": "7"}
@@ -63,10 +65,26 @@ def test_the_loop_runs_network_and_mapper_as_pytorch_does(made: tuple[Lite, expo
     x = rng.random((1, 10, 32, 32), np.float32)
     found = runtimes.load("openvino", exported.files["fp32"], 1).run({"x": x, "film": mapper.film(embedding)})
     with torch.no_grad():
-        rgb, mask = lite.generator(torch.from_numpy(x), lite.mapper(torch.from_numpy(embedding)[None]))
-    assert np.abs(found["rgb"] - rgb.numpy()).max() < 1e-4
-    assert np.abs(found["mask"] - mask.numpy()).max() < 1e-4
+        parts = lite.generator(torch.from_numpy(x), lite.mapper(torch.from_numpy(embedding)[None]))
+    for name, part in zip(("light", "flow", "change"), parts, strict=True):
+        assert np.abs(found[name] - part.numpy()).max() < 1e-3
+        assert part.abs().max() > 0.01
     assert mapper.embedder == "sface"
+
+
+def test_the_loop_composes_as_training_does() -> None:
+    rng = np.random.default_rng(2)
+    size = 32
+    crop, veil = (cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2) for _ in range(2))
+    alpha = cv2.GaussianBlur(cv2.circle(np.zeros((size, size), np.uint8), (16, 16), 11, 255, -1), (0, 0), 2)
+    parts = [rng.normal(0, s, shape).astype(np.float32) for s, shape in ((0.2, (1, 3, 4, 4)), (2, (1, 2, 8, 8)), (0.1, (1, 4, size, size)))]
+    x = np.zeros((1, 10, size, size), np.float32)
+    _lite_tensor.fill(veil, crop, alpha, np.zeros_like(crop), x)
+    wanted = 255 * composed(torch.from_numpy(x), *(torch.from_numpy(part) for part in parts)).clamp(0, 1)[0].numpy()
+    assert _lite_tensor.compose(veil, *parts, crop, alpha)  # type: ignore[misc]
+    apart = np.abs(crop[..., ::-1].transpose(2, 0, 1) - wanted[0:3])
+    assert apart.max() <= 4 and apart.mean() < 0.7
+    assert np.abs(alpha - wanted[3]).max() <= 1
 
 
 def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx_models
 import persona_maker
@@ -54,24 +55,46 @@ def test_kernels_are_their_plain_forms() -> None:
     _lite_tensor.fill(wearing, drawn, mask, lines, fast)
     _lite_tensor.fill_plain(wearing, drawn, mask, lines, plain)
     assert np.array_equal(fast, plain) and fast[0, 0, 0, 0] == np.float32(wearing[0, 0, 2]) / np.float32(255)
-    rgb, share = rng.uniform(-0.2, 1.2, (1, 3, size, size)).astype(np.float32), rng.uniform(-0.2, 1.2, (1, 1, size, size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_composing_is_its_plain_form(size: int) -> None:
+    rng = np.random.default_rng(size)
+    own = 32
+    soft = cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2)
+    drawn = cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX)
+    veil = np.full((own, own, 3), (40, 90, 160), np.uint8)
+    mask = cv2.circle(np.zeros((size, size), np.uint8), (size // 2, size // 2), size // 3, 255, -1, cv2.LINE_AA)
+    light = rng.normal(0, 0.2, (1, 3, 4, 4)).astype(np.float32)
+    flow = rng.normal(0, 1.5, (1, 2, 8, 8)).astype(np.float32)
+    added = rng.normal(0, 0.1, (1, 4, own, own)).astype(np.float32)
     results = []
-    for finish in (_lite_tensor.finish, _lite_tensor.finish_plain):
-        crop, alpha = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
-        assert finish(rgb, share, crop, alpha)
-        results.append((crop, alpha))
-    assert np.array_equal(results[0][0], results[1][0]) and np.array_equal(results[0][1], results[1][1])
-    changed = [np.zeros((size, size, 4), np.float32) for _ in range(2)]
-    assert _lite_tensor.change(fast, rgb, share, changed[0]) and _lite_tensor.change_plain(fast, rgb, share, changed[1])
-    assert np.abs(changed[0] - changed[1]).max() < 0.01 and np.abs(changed[0]).max() > 100
-    for n, add in enumerate((_lite_tensor.add, _lite_tensor.add_plain)):
-        results[n] = (drawn.copy(), mask.copy())
-        add(changed[0], *results[n])
-    assert np.array_equal(results[0][0], results[1][0]) and np.array_equal(results[0][1], results[1][1])
-    for value in (np.nan, np.inf, -np.inf):
-        broken = rgb.copy()
-        broken[0, 1, 3, 4] = value
-        assert not _lite_tensor.finish(broken, share, crop, alpha) and not _lite_tensor.finish_plain(broken, share, crop, alpha)
+    for compose in (_lite_tensor.compose, _lite_tensor.compose_plain):
+        crop, alpha = drawn.copy(), mask.copy()
+        assert compose(veil, light, flow, added, crop, alpha)
+        results.append((crop.astype(int), alpha.astype(int)))
+    apart = np.abs(results[0][0] - results[1][0])
+    assert apart.max() <= 4 and apart.mean() < 0.6, "remap has 1/32 px, and bytes in between"
+    assert np.abs(results[0][1] - results[1][1]).max() <= 1
+    assert np.abs(results[0][0] - drawn).max() > 40
+    for part, value in ((light, np.nan), (flow, np.inf), (added, -np.inf)):
+        part[0, 0, 1, 1], kept = value, part[0, 0, 1, 1]
+        assert not _lite_tensor.compose(veil, light, flow, added, crop, alpha)
+        assert not _lite_tensor.compose_plain(veil, light, flow, added, crop, alpha)
+        part[0, 0, 1, 1] = kept
+
+
+def test_a_flow_moves_the_drawing_and_keeps_it_sharp(tmp_path: Path, worn: Persona) -> None:
+    still, moved = (open_lite(tmp_path, onnx_models.lite(tmp_path / f"weights{shift}", tint=0.0, shift_px=shift)) for shift in (0.0, 4.0))
+    for one in (still, moved):
+        one.wear(worn)
+    crop, face, alignment = wearer(still.crop)
+    a, b = (one.swap(crop, face, alignment) for one in (still, moved))
+    inside = cv2.erode(a.mask, np.ones((25, 25), np.uint8)) == 255
+    step = 4 * alignment.size_px // 128
+    expected = np.roll(a.crop, -step, axis=1)
+    assert inside.mean() > 0.1 and np.abs(b.crop.astype(int) - expected)[inside].max() <= 1
+    assert np.abs(b.crop.astype(int) - a.crop)[inside].max() > 30
 
 
 @pytest.mark.parametrize("size", [128, 256, 384])
