@@ -69,22 +69,20 @@ def arcface(path: Path, length: int = 512) -> Path:
     return save(path, nodes, [floats("input.1", [1, 3, 112, 112])], [floats("embedding", [1, length])], weights)
 
 
-def lite(folder: Path, size: int = 128, *, tint: float = 0.1, hole: bool = False, nan: bool = False, film: int = 6, shift_px: float = 0.0) -> Path:
+def lite(folder: Path, size: int = 128, *, tint: float = 0.1, nan: bool = False, film: int = 6, shift_px: float = 0.0) -> Path:
     """Writes lite{size}.onnx and its mapper into `folder`, in the form of livecam's generator, untrained.
 
-    light = 0; flow = shift_px to the right; change = tint * film[:3] of the colour, and of the mask its own negative where `hole`."""
+    light = 0; flow = shift_px to the right; change = tint * film[:3] of the colour, nothing of the mask."""
     weights: dict[str, np.ndarray] = {
         "light_": np.zeros((1, 3, 16, 16), np.float32),
         "flow_": np.stack([np.full((32, 32), shift_px, np.float32), np.zeros((32, 32), np.float32)])[None],
-        "plain": np.zeros((1, 3, size, size), np.float32),
-        "starts_m": np.array([0, 6, 0, 0], np.int64),
-        "ends_m": np.array([1, 7, size, size], np.int64),
+        "plain": np.zeros((1, 3, 32, 32), np.float32),
+        "nothing": np.float32(0.0),
         "zero": np.array([0], np.int64),
         "three": np.array([3], np.int64),
         "one_axis": np.array([1], np.int64),
         "shape": np.array([1, 3, 1, 1], np.int64),
         "gain": np.float32(np.nan if nan else tint),
-        "keep": np.float32(-1.0 if hole else 0.0),
     }
     node = helper.make_node
     nodes = [
@@ -94,12 +92,13 @@ def lite(folder: Path, size: int = 128, *, tint: float = 0.1, hole: bool = False
         node("Mul", ["head", "gain"], ["tint"]),
         node("Reshape", ["tint", "shape"], ["colour"]),
         node("Add", ["plain", "colour"], ["added"]),
-        node("Slice", ["x", "starts_m", "ends_m"], ["share"]),
-        node("Mul", ["share", "keep"], ["opened"]),
-        node("Concat", ["added", "opened"], ["change"], axis=1),
+        node("AveragePool", ["x"], ["coarse"], kernel_shape=[size // 32] * 2, strides=[size // 32] * 2),
+        node("Slice", ["coarse", "zero", "one_axis", "one_axis"], ["plane"]),
+        node("Mul", ["plane", "nothing"], ["mask"]),
+        node("Concat", ["added", "mask"], ["change"], axis=1),
     ]
     inputs = [floats("x", [1, 10, size, size]), floats("film", [1, film])]
-    outputs = [floats("light", [1, 3, 16, 16]), floats("flow", [1, 2, 32, 32]), floats("change", [1, 4, size, size])]
+    outputs = [floats("light", [1, 3, 16, 16]), floats("flow", [1, 2, 32, 32]), floats("change", [1, 4, 32, 32])]
     folder.mkdir(parents=True, exist_ok=True)
     save(folder / f"lite{size}.onnx", nodes, inputs, outputs, weights)
     rng = np.random.default_rng(size)

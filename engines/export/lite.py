@@ -24,13 +24,13 @@ from engines.train.people import People
 from engines.train.shards import Pool
 
 SIGNATURE = Signature(("x", "film"), ("light", "flow", "change"))
-SMALL_HEADS = ("/light/Conv", "/flow/Conv")
+HEADS = ("/light/Conv", "/flow/Conv", "/change/Conv")
 """Nodes that stay in float: they cost next to nothing, and what they give acts on the whole picture."""
 CALIBRATION, PARITY = 200, 16
 PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
 LEAST_INT8_DB = 38.0
-HEAD = (r"/head/Conv",)
+STEM = ("/stem/Conv",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
     files = {role: out / f"{name}{ending}" for role, ending in endings.items()}
     example = [torch.from_numpy(samples[0][key]) for key in SIGNATURE.inputs]
     onnx_files.write_fp32(lite.generator, example, SIGNATURE, files["fp32"])
-    onnx_files.write_fp16(files["fp32"], files["fp16"], (*SMALL_HEADS, *_film_nodes(lite)))
+    onnx_files.write_fp16(files["fp32"], files["fp16"], (*HEADS, *_film_nodes(lite)))
     _write_mapper(lite, files["mapper"], metadata)
     wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
     report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "calibration": "samples" if data else "noise"}
@@ -73,9 +73,9 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
 
 
 def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Sequence[Arrays]) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Everything quantised; if that is too far from fp32, the head is kept in float."""
-    for more in ((), HEAD):
-        onnx_files.write_int8(files["fp32"], files["int8"], samples, (*SMALL_HEADS, *more))
+    """Everything but the heads quantised; if that is too far from fp32, the stem is kept in float too."""
+    for more in ((), STEM):
+        onnx_files.write_int8(files["fp32"], files["int8"], samples, (*HEADS, *more))
         found = onnx_files.difference(_run(files["int8"], samples[: len(wanted)]), wanted)
         if found["rgb"]["psnr_db"] >= LEAST_INT8_DB:
             break
@@ -85,7 +85,7 @@ def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Se
 def _film_nodes(lite: Lite) -> list[str]:
     """Names of the nodes that apply FiLM, which stay in float."""
     names = [f"/blocks.{i}/{op}" for i in range(lite.config.blocks) for op in ("Mul", "Add")]
-    return [*names, *(f"/up{i}/{op}" for i in (1, 2) for op in ("Mul", "Add_1")), "/Split", "/Unsqueeze"]
+    return [*names, "/up1/Mul", "/up1/Add_1", "/Split", "/Unsqueeze"]
 
 
 def _samples(lite: Lite, data: Path | None, people: People | None) -> list[Arrays]:

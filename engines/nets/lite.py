@@ -1,24 +1,24 @@
 """Generator `lite`: refines what `livecam.swap.mesh` draws, in one pass, cheap enough in INT8 for one CPU core.
 
     x (N, 10, S, S)          wearer RGB (veiled: see below), drawing RGB, the drawing's mask, landmark lines (3); all 0..1
-      PixelUnshuffle(2)  ->  w at S/2          skip ----------------------------------+
-      conv stride 2      ->  2w at S/4         skip -------------------+               |
-      conv stride 2      ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +     |
-      1x1, nearest x2    ->  2w at S/4         + skip, conv  <---------+               |
-      1x1, nearest x2    ->  w at S/2          + skip, conv  <-------------------------+
+      PixelUnshuffle(2), conv  ->  w at S/2
+      conv stride 2            ->  2w at S/4         skip -------------------+
+      conv stride 2            ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +
+      1x1, nearest x2          ->  2w at S/4         + skip, conv  <---------+
     what it gives, all zero at the start
       light  (N, 3, S/8, S/8)   from S/8: what the drawing is multiplied by, less one
       flow   (N, 2, S/4, S/4)   from S/4: where, seen from each pixel, the drawing's pixel lies, x and y, pixels at S
-      change (N, 4, S, S)       from S/2, PixelShuffle(2): what is added to the colour (3) and to the mask
+      change (N, 4, S/4, S/4)   from S/4: what is added to the colour (3) and to the mask
 
 `composed` makes the picture of them; livecam's frame path has its own form of it (`livecam.swap._lite_tensor`), for drawings of any size.
 
     base = mask * drawing + (1 - mask) * wearer
-    rgb  = base(at pixel + flow) * (1 + light) + change of colour        light and flow enlarged bilinearly
-    mask = mask + its change
+    rgb  = base(at pixel + flow) * (1 + light) + change of colour        all enlarged bilinearly
+    mask = mask + its change, where that is more: what `mesh` hides stays hidden, whatever the network has learnt
 
-Why a flow: what `mesh` gets wrong is mostly where a feature lies. Moved, it stays as sharp as it was drawn; a network that may only repaint it wipes
-out the old edge and paints a softer one. The heads start at zero, so an untrained network gives back the drawing. The wearer comes blurred until no
+Why so: what `mesh` gets wrong is mostly where a feature lies, and how the skin is lit. Moved, a feature stays as sharp as it was drawn; a network
+that may repaint each pixel wipes out the old edge and paints a softer one (seen: pale brows, washed-out eyes). So detail is the drawing's, at whatever
+size it was drawn, and the network's is all that varies more slowly. The heads start at zero, so an untrained network gives back the drawing. The wearer comes blurred until no
 feature is left (`_lite_lines.veiled`, in training and live alike), so that nothing of the wearer's face can be let through: with sharp pixels the
 network learnt first of all to give back the wearer, whose light and skin are nearest to the answer's. Identity enters by FiLM (Perez et al., AAAI
 2018): scales and shifts are inputs of the network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and
@@ -36,8 +36,6 @@ from torch.nn import functional as nnf
 
 IDENTITY_LENGTH = 128
 """Length of the identity's embedding."""
-OUTPUTS = 4
-"""Change of colour (3) and of the mask."""
 FLOW_LIMIT = 0.06
 """Greatest displacement, share of the side: about half an eye's width."""
 
@@ -56,8 +54,13 @@ class LiteConfig:
 
     @property
     def film_dim(self) -> int:
-        """Length of `film`: a scale and a shift for each channel of each block, and of the two stages after upsampling."""
-        return 2 * self.width * (4 * self.blocks + 3)
+        """Length of `film`: a scale and a shift for each channel of each block, and of the stage after upsampling."""
+        return sum(film_lengths(self))
+
+
+def film_lengths(config: LiteConfig) -> list[int]:
+    """Lengths of scale, shift, scale, shift ... as they follow each other in `film`."""
+    return [4 * config.width] * 2 * config.blocks + [2 * config.width] * 2
 
 
 CONFIGS = {
@@ -109,26 +112,23 @@ class Generator(nn.Module):
         self.down2 = nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(Block(4 * w) for _ in range(config.blocks))
         self.up1 = Up(4 * w, 2 * w)
-        self.up2 = Up(2 * w, w)
-        self.head = nn.Conv2d(w, OUTPUTS * config.stem**2, 3, padding=1)
         self.flow = nn.Conv2d(2 * w, 2, 3, padding=1)
+        self.change = nn.Conv2d(2 * w, 4, 3, padding=1)
         self.light = nn.Conv2d(4 * w, 3, 1)
-        for layer in (self.head, self.flow, self.light):
+        for layer in (self.flow, self.change, self.light):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives light, flow and change (see the module)."""
-        w, stem = self.config.width, self.config.stem
-        films = iter((film[:, :, None, None]).split([4 * w] * 2 * self.config.blocks + [2 * w] * 2 + [w] * 2, dim=1))
-        half = torch.relu(self.stem(nnf.pixel_unshuffle(x, stem)))
+        films = iter(film[:, :, None, None].split(film_lengths(self.config), dim=1))
+        half = torch.relu(self.stem(nnf.pixel_unshuffle(x, self.config.stem)))
         quarter = torch.relu(self.down1(half))
         deep = torch.relu(self.down2(quarter))
         for block in self.blocks:
             deep = block(deep, next(films), next(films))
         middle = self.up1(deep, quarter, next(films), next(films))
-        fine = self.up2(middle, half, next(films), next(films))
-        return self.light(deep), self.flow(middle), nnf.pixel_shuffle(self.head(fine), stem)
+        return self.light(deep), self.flow(middle), self.change(middle)
 
 
 def composed(x: Tensor, light: Tensor, flow: Tensor, change: Tensor) -> Tensor:
@@ -138,7 +138,8 @@ def composed(x: Tensor, light: Tensor, flow: Tensor, change: Tensor) -> Tensor:
     base = wearer + mask * (drawing - wearer)
     limit = FLOW_LIMIT * size
     moved = nnf.grid_sample(base, _places(_enlarged(flow, size).clamp(-limit, limit)), "bilinear", "border", align_corners=False)
-    return torch.cat([moved * (1 + _enlarged(light, size)) + change[:, 0:3], mask + change[:, 3:4]], dim=1)
+    added = _enlarged(change, size)
+    return torch.cat([moved * (1 + _enlarged(light, size)) + added[:, 0:3], mask + torch.relu(added[:, 3:4])], dim=1)
 
 
 def _enlarged(field: Tensor, size: int) -> Tensor:
@@ -187,6 +188,4 @@ class Lite(nn.Module):
 
 def _neutral(config: LiteConfig) -> Tensor:
     """film that changes nothing: scales of one, shifts of zero."""
-    w = config.width
-    lengths = [4 * w] * 2 * config.blocks + [2 * w] * 2 + [w] * 2
-    return torch.cat([torch.full((length,), 1.0 - i % 2) for i, length in enumerate(lengths)])
+    return torch.cat([torch.full((length,), 1.0 - i % 2) for i, length in enumerate(film_lengths(config))])

@@ -47,7 +47,8 @@ def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     pairs.add_argument("--seed", type=int, default=1, metavar="S")
     pairs.add_argument("--identities", type=int, default=60, metavar="K", help="wearers")
     pairs.add_argument("--personas", type=int, default=40, metavar="K", help="faces put on")
-    pairs.add_argument("--size", type=int, default=256, metavar="PX")
+    pairs.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops")
+    pairs.add_argument("--face", type=float, default=0.0, metavar="PX", help="width of all faces, e.g. 380 with --size 640")
     pairs.add_argument("--held-out", action="store_true", help="people that no training set holds")
     pairs.add_argument("--twins", action="store_true", help="a second frame of every scene")
     pairs.add_argument("--resume", action="store_true", help="go on with a set")
@@ -74,7 +75,7 @@ def _run_pairs(args: argparse.Namespace) -> None:
 
     part, parts = _part(args.part)
     settings = pairs.Settings(args.out, args.count, args.seed, args.identities, args.personas,
-                              args.size, args.held_out, args.twins, part, parts)
+                              args.size, args.face, args.held_out, args.twins, part, parts)
     pairs.make_pairs(settings, find_assets(args.assets), args.models, args.resume)
 
 

@@ -1,12 +1,12 @@
 """What livecam's own tracker, aligner and mesh swapper make of rendered pictures.
 
-Convention: as in livecam.types; crops are 256 px, ArcFace's template, scale 0.78, offset (0, -0.06).
+Convention: as in livecam.types; crops have ArcFace's template, scale 0.78, offset (0, -0.06), 256 px unless told.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +56,10 @@ class Seen:
 class Live:
     """The live loop's parts; called from one thread."""
 
-    def __init__(self, people: Path) -> None:
-        """people: folder of persona files NNN.safetensors."""
+    def __init__(self, people: Path, size_px: int = SPEC.size_px) -> None:
+        """people: folder of persona files NNN.safetensors; size_px: of the crops."""
         self._people = people
+        self._spec = replace(SPEC, size_px=size_px)
         self._tracker = track.load("mediapipe", TrackConfig(), Store(RunConfig().cache_dir))
         self._now_ns = 0
         self._number = 0
@@ -81,7 +82,7 @@ class Live:
         error = float(np.linalg.norm(face.five_px - truth.five_px, axis=1).mean())
         if error > MOST_ERROR * width:
             return None
-        return Seen(face, align.align(face.five_px, SPEC))
+        return Seen(face, align.align(face.five_px, self._spec))
 
     def follow(self, picture: Bytes) -> Face | None:
         """The same face in the next frame; None when it is lost."""

@@ -4,8 +4,8 @@ A set is a folder of `pairs-00000.npz` (SHARD samples each), `set.json`, and `pe
 persona files of everybody whose face is put on. A shard depends on the set's seed and its number
 alone, so a stopped set goes on, and several processes may share one.
 
-Per sample, S = 256, crops as in `live`: wearer, truth, mesh (S, S, 3) uint8 BGR; mesh_mask, oval,
-occluder, classes (S, S) uint8; landmarks (478, 3), true_five (5, 2), wearer_five (5, 2),
+Per sample, S = 256 or --size, crops as in `live`: wearer, truth, mesh (S, S, 3) uint8 BGR; mesh_mask,
+oval, occluder, classes (S, S) uint8; landmarks (478, 3), true_five (5, 2), wearer_five (5, 2),
 true_landmarks (K, 2) float32 crop pixels; gaze (2,) yaw, pitch deg, signs as in livecam (pitch > 0
 downwards), head (3,) yaw, pitch, roll deg (pitch > 0 upwards, as in `expression`); actions (52,);
 eye_open (2,), tracker_gaze (2, 2) of the tracker; face_px width in
@@ -54,12 +54,14 @@ SECOND_TRY = 1_000
 MOST_TRIES = 6
 BARE_FRINGE_DM = 0.6
 TWIN_NOISE = 1 << 30
+MOST_SIZE_PX = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a set is made of. identities: wearers; personas: faces put on; held_out: people that no
-    training set holds; twins: a second frame of each scene; part, parts: this process' share."""
+    training set holds; twins: a second frame of each scene; size: of the crops; face_px: width of
+    all faces, 0 for random ones; part, parts: this process' share."""
 
     out: Path
     count: int
@@ -67,6 +69,7 @@ class Settings:
     identities: int = 60
     personas: int = 40
     size: int = 256
+    face_px: float = 0.0
     held_out: bool = False
     twins: bool = False
     part: int = 0
@@ -107,7 +110,7 @@ class Studio:
         self._people = settings.out / "people"
         self._cast = Cast(assets, settings.out / "people-cache")
         self._landmarker = Landmarker(find_models(models))
-        self._live = Live(self._people)
+        self._live = Live(self._people, settings.size)
         self._names = action_names()
 
     def persona(self, index: int) -> Look:
@@ -144,7 +147,7 @@ class Studio:
         """One sample; None when the tracker finds no face."""
         somebody, look = wearer(self._settings, a), self.persona(b)
         actor = self._cast.actor(somebody.look)
-        scene = scenes.sample(np.random.default_rng([seed, 0x5C]))
+        scene = scenes.sample(np.random.default_rng([seed, 0x5C]), self._settings.face_px or None)
         shot = shoot(actor, self._cast.hybrid(somebody.look, look), scene)
         frame, truth = shot.filmed(scene.camera, scene.noise_seed)
         seen = self._live.see(frame, shot.of_wearer)
@@ -198,7 +201,7 @@ class Studio:
         people = [{"index": k, **_described(wearer(s, k))} for k in range(s.identities)]
         return {"format": FORMAT, "version": VERSION, "seed": s.seed, "count": s.count,
                 "size": s.size, "shard": SHARD, "held_out": s.held_out, "twins": s.twins,
-                "commit": _commit(), "crop": asdict(SPEC), "actions": list(self._names),
+                "commit": _commit(), "crop": asdict(replace(SPEC, size_px=s.size)), "face_px": s.face_px, "actions": list(self._names),
                 "landmark_vertices": list(landmark_vertices()), "wearers": people,
                 "personas": [self._describe_persona(k) for k in range(s.personas)]}
 
@@ -256,9 +259,11 @@ def _labels(shot: Shot, seen: Seen, scene: scenes.Scene, names: tuple[str, ...])
 
 def check(settings: Settings) -> None:
     """Raise AssetsError when the set cannot be made as asked."""
-    if settings.size != SPEC.size_px:
-        raise AssetsError(f"expected --size {SPEC.size_px} (the crop's), found {settings.size}; "
-                          "the reader makes pictures smaller")
+    if not SPEC.size_px <= settings.size <= MOST_SIZE_PX:
+        raise AssetsError(f"expected --size {SPEC.size_px} to {MOST_SIZE_PX}, found {settings.size}; "
+                          "readers make pictures smaller")
+    if settings.face_px and not 40 <= settings.face_px <= settings.size:
+        raise AssetsError(f"expected --face 40 to {settings.size} (--size), found {settings.face_px}")
     if settings.count < 1 or settings.identities < 1 or settings.personas < 1:
         raise AssetsError("expected at least one sample, wearer and persona; raise --count, "
                           "--identities, --personas")

@@ -63,9 +63,10 @@ class Scene:
     occluder_seed: int
 
 
-def sample(rng: Rng) -> Scene:
-    """A scene at random."""
-    face_px = float(np.exp(rng.uniform(*np.log(FACE_PX))))
+def sample(rng: Rng, face_px: float | None = None) -> Scene:
+    """A scene at random. face_px: width of the face, if it is not to be random too."""
+    drawn = float(np.exp(rng.uniform(*np.log(FACE_PX))))
+    face_px = face_px or drawn
     settings = webcam.sample(rng)
     smaller = face_px / CAMERA_FACE_PX
     settings = replace(settings, lens_blur_px=settings.lens_blur_px * smaller,

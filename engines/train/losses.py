@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as nnf
@@ -37,15 +39,16 @@ def laplacian(error: Tensor, weight: Tensor, levels: int = 3) -> Tensor:
     return total
 
 
-def contrast(drawn: Tensor, truth: Tensor, weight: Tensor, levels: int = 2) -> Tensor:
-    """Difference of local contrast, the deviation of the finest bands in windows of 9 pixels: a soft picture costs, a sharp one that lies half a
-    pixel beside truth does not, which no difference of pixels says."""
-    total = drawn.new_zeros(())
+def contrast(drawn: Tensor, wanted: Sequence[Tensor], weight: Tensor, levels: int = 3) -> Tensor:
+    """Local contrast (deviation of the bands of a Laplacian pyramid in windows of 9 pixels) against the highest among the pictures `wanted`: a soft
+    picture costs, a sharp one that lies half a pixel beside truth does not, which no difference of pixels says."""
+    total, pictures = drawn.new_zeros(()), [drawn, *wanted]
     for _ in range(levels):
-        small, small_truth = nnf.avg_pool2d(drawn, 2), nnf.avg_pool2d(truth, 2)
-        deviations = [_deviation(p - _doubled(s)) for p, s in ((drawn, small), (truth, small_truth))]
-        total = total + weighted(deviations[0] - deviations[1], nnf.avg_pool2d(weight, 9, 4, 4))
-        drawn, truth, weight = small, small_truth, nnf.avg_pool2d(weight, 2)
+        small = [nnf.avg_pool2d(p, 2) for p in pictures]
+        own, *others = (_deviation(p - _doubled(s)) for p, s in zip(pictures, small, strict=True))
+        highest = torch.stack(others).amax(0)
+        total = total + weighted(own - highest, nnf.avg_pool2d(weight, 9, 4, 4))
+        pictures, weight = small, nnf.avg_pool2d(weight, 2)
     return total
 
 

@@ -44,10 +44,10 @@ MASK = 3
 class Weights:
     """Weights of the losses.
 
-    reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid (Bojanowski et al. 2018); contrast: of local contrast,
-    for sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; identity: 1 - cosine of SFace against
-    truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction of 10; here truth says most of it already); feature: SFace's early
-    features against truth's, a perceptual loss (Johnson et al. 2016);
+    reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid (Bojanowski et al. 2018); contrast: of local contrast, for
+    sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; identity: 1 - cosine of SFace against
+    truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction of 10; here truth says most of it already); persona: the
+    same against the persona's portrait, which is SimSwap's own; feature: SFace's early features against truth's (Johnson et al. 2016);
     adversarial, matching: hinge and weak feature matching (SimSwap: 1 and 10); penalty: R1 (Mescheder et al. 2018), every `penalty_every` steps.
     Self-reconstruction (SimSwap) is a share of the samples: augment.Strength.oneself.
     """
@@ -57,7 +57,8 @@ class Weights:
     contrast: float = 0.5
     mask: float = 0.25
     steepness: float = 0.005
-    identity: float = 0.1
+    identity: float = 0.2
+    persona: float = 0.2
     feature: float = 0.05
     identity_every: int = 6
     identity_count: int = 6
@@ -164,7 +165,7 @@ class PairTask:
         terms = {
             "reconstruction": losses.weighted(error, weight),
             "laplacian": losses.laplacian(error, weight),
-            "contrast": losses.contrast(out[:, 0:3], batch.truth, weight),
+            "contrast": losses.contrast(out[:, 0:3], self._sharp(batch), weight),
         }
         if out.shape[1] > MASK:
             terms["mask"] = losses.weighted(out[:, MASK : MASK + 1] - batch.oval, torch.ones_like(batch.oval))
@@ -176,8 +177,17 @@ class PairTask:
             with torch.no_grad():
                 wanted, real = self._face.with_features(aligned(batch.truth[few], CROP))
             terms["identity"] = losses.identity(found, wanted)
+            if self._people.model == "sface":
+                terms["persona"] = losses.identity(found, batch.embedding[few])
             terms["feature"] = losses.matching(near, real)
         return terms
+
+    def _sharp(self, batch: Batch) -> list[Tensor]:
+        """Pictures than which a drawing is not to be softer: truth; for a refiner the drawing too, whose camera may have been a better one."""
+        if not isinstance(self._options.config, LiteConfig):
+            return [batch.truth]
+        x = batch.x
+        return [batch.truth, x[:, 0:3] + x[:, 6:7] * (x[:, 3:6] - x[:, 0:3])]
 
     def _judged(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
         self._judge.requires_grad_(False)

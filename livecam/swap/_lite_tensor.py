@@ -64,21 +64,21 @@ def find(flow: F32, limit: np.float32) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def change(moved: U8, light: F32, added: F32, crop: U8, alpha: U8) -> None:
-    """crop (N, N, 3) = moved * (1 + light) + added, alpha (N, N) changed in place; light (N, N, 3) BGR, added (N, N, 4) BGR and mask, 0..1."""
+    """crop (N, N, 3) = moved * (1 + light) + added; alpha (N, N), in place, only grows. light (N, N, 3) BGR, added (N, N, 4) BGR and mask, 0..1."""
     size = alpha.shape[0]
     for i in range(size):
         for j in range(size):
             for c in range(3):
                 value = np.float32(moved[i, j, c]) * (np.float32(1.0) + light[i, j, c]) + added[i, j, c] * _FULL
                 crop[i, j, c] = np.uint8(min(max(value, np.float32(0.0)), _FULL) + _HALF)
-            value = np.float32(alpha[i, j]) + added[i, j, 3] * _FULL
-            alpha[i, j] = np.uint8(min(max(value, np.float32(0.0)), _FULL) + _HALF)
+            value = np.float32(alpha[i, j]) + max(added[i, j, 3], np.float32(0.0)) * _FULL
+            alpha[i, j] = np.uint8(min(value, _FULL) + _HALF)
 
 
 def compose(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
     """The network's picture, in place of the drawing crop (N, N, 3) and its mask alpha (N, N). False, and nothing drawn, when a value is not finite.
 
-    veil: (S, S, 3), the wearer as the network saw them; light (1, 3, h, w), flow (1, 2, h, w), added (1, 4, S, S).
+    veil: (S, S, 3), the wearer as the network saw them; light (1, 3, h, h), flow (1, 2, k, k), added (1, 4, k, k).
     """
     if not np.isfinite(float(light.sum()) + float(flow.sum()) + float(added.sum())):
         return False
@@ -109,10 +109,10 @@ def compose_plain(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: 
     grid = _grid(size, size)
     places = _sampled(flow[0].transpose(1, 2, 0), _grid(size, flow.shape[-1])) * (size / own)
     moved = _sampled(base, grid + np.clip(places, -FLOW_LIMIT * size, FLOW_LIMIT * size))
-    more = _sampled(added[0].transpose(1, 2, 0), _grid(size, own))
+    more = _sampled(added[0].transpose(1, 2, 0), _grid(size, added.shape[-1]))
     lit = moved * (1.0 + _sampled(light[0, ::-1].transpose(1, 2, 0), _grid(size, light.shape[-1]))) + 255.0 * more[..., 2::-1]
     crop[:] = np.clip(lit, 0.0, 255.0) + 0.5
-    alpha[:] = np.clip(alpha + 255.0 * more[..., 3], 0.0, 255.0) + 0.5
+    alpha[:] = np.clip(alpha + 255.0 * np.maximum(more[..., 3], 0.0), 0.0, 255.0) + 0.5
     return True
 
 

@@ -3,7 +3,7 @@
 They come with livecam (cards whose file is in livecam/weights), or from a folder that `--model` names, where the files have the names below, or it
 names one of the networks in it:
 
-    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> light (1, 3, h, h), flow (1, 2, 2 h, 2 h), change (1, 4, S, S);
+    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> light (1, 3, h, h), flow (1, 2, 2 h, 2 h), change (1, 4, 2 h, 2 h);
                                             float32, S = 128, h = 16 (of S = 256 too); what they mean: engines/nets/lite.py
     lite128-mapper.safetensors              mapper.first.weight (H, 128), mapper.first.bias (H,), mapper.second.weight (F, H),
                                             mapper.second.bias (F,), float; metadata "embedder": what makes the (128,) embedding, "sface" if absent
@@ -130,13 +130,13 @@ def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
     mapper = read_mapper(files.mapper)
     size, film = NAMES[name], len(mapper.second_bias)
     _expect(files.network, "inputs", network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
-    _expect(files.network, "outputs", network.outputs, outputs(size))
+    _expect(files.network, "outputs", network.outputs, outputs())
     return Tier(name, size, network, mapper, files.int8, files.licence)
 
 
-def outputs(size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of what the network of that side gives."""
-    return {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, 2 * COARSE, 2 * COARSE), "change": (1, 4, size, size)}
+def outputs() -> dict[str, tuple[int, ...]]:
+    """Shapes of what a network gives."""
+    return {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, 2 * COARSE, 2 * COARSE), "change": (1, 4, 2 * COARSE, 2 * COARSE)}
 
 
 def _expect(path: Path, what: str, specs: tuple[TensorSpec, ...], wanted: dict[str, tuple[int, ...]]) -> None:

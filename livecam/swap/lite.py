@@ -44,7 +44,7 @@ def warm_up() -> None:
     size = 8
     picture, plane = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
     tensor.fill(picture, picture, plane, picture, np.zeros((1, PLANES, size, size), np.float32))
-    light, flow, added = (np.zeros((1, planes, side, side), np.float32) for planes, side in ((3, 2), (2, 4), (4, size)))
+    light, flow, added = (np.zeros((1, planes, side, side), np.float32) for planes, side in ((3, 2), (2, 4), (4, 4)))
     tensor.compose(picture, light, flow, added, picture.copy(), plane)
 
 

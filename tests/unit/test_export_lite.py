@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lite, exporting.Expo
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("export")
     lite = Lite(CONFIGS["tiny"]).eval()
-    for layer in (lite.generator.head, lite.generator.flow, lite.generator.light, *(block.second for block in lite.generator.blocks)):
+    for layer in (lite.generator.change, lite.generator.flow, lite.generator.light, *(block.second for block in lite.generator.blocks)):
         torch.nn.init.normal_(layer.weight, std=0.05)
     config = checkpoint.to_json(asdict(lite.config))
     metadata = {"format": checkpoint.WEIGHTS, "task": "lite", "config": config, "recipe": '{"embedder":"sface"}', "step": "7"}
@@ -77,7 +77,7 @@ def test_the_loop_composes_as_training_does() -> None:
     size = 32
     crop, veil = (cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2) for _ in range(2))
     alpha = cv2.GaussianBlur(cv2.circle(np.zeros((size, size), np.uint8), (16, 16), 11, 255, -1), (0, 0), 2)
-    parts = [rng.normal(0, s, shape).astype(np.float32) for s, shape in ((0.2, (1, 3, 4, 4)), (2, (1, 2, 8, 8)), (0.1, (1, 4, size, size)))]
+    parts = [rng.normal(0, s, shape).astype(np.float32) for s, shape in ((0.2, (1, 3, 4, 4)), (2, (1, 2, 8, 8)), (0.1, (1, 4, 8, 8)))]
     x = np.zeros((1, 10, size, size), np.float32)
     _lite_tensor.fill(veil, crop, alpha, np.zeros_like(crop), x)
     wanted = 255 * composed(torch.from_numpy(x), *(torch.from_numpy(part) for part in parts)).clamp(0, 1)[0].numpy()

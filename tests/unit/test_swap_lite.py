@@ -67,7 +67,7 @@ def test_composing_is_its_plain_form(size: int) -> None:
     mask = cv2.circle(np.zeros((size, size), np.uint8), (size // 2, size // 2), size // 3, 255, -1, cv2.LINE_AA)
     light = rng.normal(0, 0.2, (1, 3, 4, 4)).astype(np.float32)
     flow = rng.normal(0, 1.5, (1, 2, 8, 8)).astype(np.float32)
-    added = rng.normal(0, 0.1, (1, 4, own, own)).astype(np.float32)
+    added = rng.normal(0, 0.1, (1, 4, 8, 8)).astype(np.float32)
     results = []
     for compose in (_lite_tensor.compose, _lite_tensor.compose_plain):
         crop, alpha = drawn.copy(), mask.copy()
@@ -77,6 +77,7 @@ def test_composing_is_its_plain_form(size: int) -> None:
     assert apart.max() <= 4 and apart.mean() < 0.6, "remap has 1/32 px, and bytes in between"
     assert np.abs(results[0][1] - results[1][1]).max() <= 1
     assert np.abs(results[0][0] - drawn).max() > 40
+    assert (results[0][1] >= mask).all() and (results[0][1] > mask + 9).any(), "what mesh hides stays hidden"
     for part, value in ((light, np.nan), (flow, np.inf), (added, -np.inf)):
         part[0, 0, 1, 1], kept = value, part[0, 0, 1, 1]
         assert not _lite_tensor.compose(veil, light, flow, added, crop, alpha)

@@ -97,7 +97,7 @@ def test_nan_stops_and_keeps_the_last_good(data: Path, tmp_path: Path) -> None:
     before = (out / LAST).read_bytes()
     task = _task(data)
     with torch.no_grad():
-        task.modules["model"].generator.head.bias[0] = float("nan")
+        task.modules["model"].generator.change.bias[0] = float("nan")
     with pytest.raises(DivergedError, match=r"step 0: .*pairs-00000.npz\[\d+\].*last good checkpoint is .*--resume"):
         Trainer(task, Plan(out, steps=6)).run()
     assert (out / LAST).read_bytes() == before
