@@ -17,13 +17,13 @@
     mask = mask + its change, where that is more: what `mesh` hides stays hidden, whatever the network has learnt
 
 Why so: what `mesh` gets wrong is mostly where a feature lies, and how the skin is lit. Moved, a feature stays as sharp as it was drawn; a network
-that may repaint each pixel wipes out the old edge and paints a softer one (seen: pale brows, washed-out eyes). So detail is the drawing's, at whatever
-size it was drawn, and the network's is all that varies more slowly. The heads start at zero, so an untrained network gives back the drawing. The wearer comes blurred until no
-feature is left (`_lite_lines.veiled`, in training and live alike), so that nothing of the wearer's face can be let through: with sharp pixels the
-network learnt first of all to give back the wearer, whose light and skin are nearest to the answer's. Identity enters by FiLM (Perez et al., AAAI
-2018): scales and shifts are inputs of the network, made by `Mapper` once per persona. No normalisation layers (their statistics are what INT8 and
-FP16 get wrong), ReLU throughout (unsigned activations are what CPUs multiply fastest), full 3x3 convolutions (in INT8 about three times faster per
-operation than depthwise ones).
+that may repaint each pixel wipes out the old edge and paints a softer one (seen: pale brows, washed-out eyes). So detail is the drawing's, at
+whatever size it was drawn, and the network's is all that varies more slowly. The heads start at zero, so an untrained network gives back the
+drawing. The wearer comes blurred until no feature is left (`_lite_lines.veiled`, in training and live alike), so that nothing of the wearer's face
+can be let through: with sharp pixels the network learnt first of all to give back the wearer, whose light and skin are nearest to the answer's.
+Identity enters by FiLM (Perez et al., AAAI 2018): scales and shifts are inputs of the network, made by `Mapper` once per persona. No normalisation
+layers (their statistics are what INT8 and FP16 get wrong), ReLU throughout (unsigned activations are what CPUs multiply fastest), full 3x3
+convolutions (in INT8 about three times faster per operation than depthwise ones).
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ MASK = 3
 class Weights:
     """Weights of the losses.
 
-    reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid (Bojanowski et al. 2018); contrast: of local contrast, for
-    sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; identity: 1 - cosine of SFace against
+    reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid (Bojanowski et al. 2018); contrast: of local
+    contrast, for sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; identity: 1 - cosine of SFace against
     truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction of 10; here truth says most of it already); persona: the
     same against the persona's portrait, which is SimSwap's own; feature: SFace's early features against truth's (Johnson et al. 2016);
     adversarial, matching: hinge and weak feature matching (SimSwap: 1 and 10); penalty: R1 (Mescheder et al. 2018), every `penalty_every` steps.

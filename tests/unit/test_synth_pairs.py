@@ -282,7 +282,8 @@ def test_a_set_goes_on_where_it_stopped_and_is_shared(tmp_path, fake):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"size": 128}, "--size 256"), ({"face_px": 300.0}, "--face 40 to 256"), ({"count": 0}, "at least one sample"), ({"part": 2, "parts": 2}, "--part K/N"),
+    ({"size": 128}, "--size 256"), ({"face_px": 300.0}, "--face 40 to 256"),
+    ({"count": 0}, "at least one sample"), ({"part": 2, "parts": 2}, "--part K/N"),
     ({"held_out": True}, "other people")])
 def test_settings_that_cannot_be_met(tmp_path, change, message):
     (tmp_path / "set.json").write_text('{"held_out": false}')
