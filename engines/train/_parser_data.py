@@ -1,7 +1,7 @@
 """Batches for the parser: pairs shards, more things before the face, other places, cameras and lights.
 
 Shards hold (N, 256, 256, ...) arrays by the keys wearer (BGR), classes, occluder (alpha) and wearer_five, true_five or landmarks; the
-rest of them is not read.
+rest of them is not read. Photos, if a folder of them is given, have no labels: things are put before them, and only these are learnt.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from engines.synth import _things, camera, film, occluders
 from engines.train.errors import DataError
+from livecam import align, detect, image, track
 from livecam.align.arcface import template_px
-from livecam.types import CropSpec
+from livecam.config import DetectConfig, RunConfig, TrackConfig
+from livecam.geometry import apply
+from livecam.store import Store
+from livecam.types import CropSpec, Frame
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -36,6 +40,8 @@ UNKNOWN = 255
 """Class of pixels that no loss of classes looks at."""
 REDRESSED = 0.6
 """Share of samples that get another background, clothes and hair colour."""
+PHOTO_PX = 480
+"""Longer side of a photo when its face is looked for."""
 CANDIDATES = 6
 """Occluders of the pool among which the nearest in skin tone is taken."""
 
@@ -87,6 +93,34 @@ def _things_only(cover: U8, classes: U8) -> U8:
     """The alpha of things: pairs also count the wearer's own hair before the face, which is another class."""
     near = cv2.dilate((classes == OCCLUDER_CLASS).astype(np.uint8), np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8))
     return np.where((near > 0) & (classes != HAIR_CLASS), cover, np.uint8(0))
+
+
+def read_photos(paths: Sequence[Path]) -> Samples:
+    """Crops of the faces that livecam finds in pictures: classes all UNKNOWN, nothing before the face (a hand in one of them is noise). Raises
+    DataError when there is no face in any."""
+    spec = CropSpec(KEPT_PX, "arcface_112_v2", 0.78, (0.0, -0.06))
+    store = Store(RunConfig().cache_dir)
+    detector, tracker = detect.load("yunet", DetectConfig(), store, 1), track.load("mediapipe", TrackConfig(), store, 1)
+    crops: list[U8] = []
+    fives: list[F32] = []
+    for number, path in enumerate(paths):
+        picture = cv2.imread(str(path))
+        if picture is None:
+            continue
+        scale = PHOTO_PX / max(picture.shape[:2])
+        picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        tracker.reset()
+        faces = tracker.update(Frame(picture, (number + 1) * 1_000_000_000, number, -1), detector.detect(picture))
+        if len(faces) != 1:
+            continue
+        alignment = align.align(faces[0].five_px, spec)
+        crops.append(image.crop(picture, alignment))
+        fives.append(apply(alignment.matrix, faces[0].five_px).astype(np.float32))
+    if not crops:
+        raise DataError(f"expected pictures with one face each, found none among {len(paths)}; name another --photos")
+    nothing = np.zeros((len(crops), KEPT_PX, KEPT_PX), np.uint8)
+    cheeks = [np.median(crop[80:110, 55:105].reshape(-1, 3), 0).astype(np.float32) for crop in crops]
+    return Samples(np.stack(crops), nothing + np.uint8(UNKNOWN), nothing, np.stack(fives), np.stack(cheeks))
 
 
 def _skin_of(picture: U8, classes: U8) -> F32:

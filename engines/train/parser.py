@@ -1,8 +1,10 @@
 """Training of the parser on rendered pairs, with more things before the face.
 
-    python -m engines train parser --data DIR --out DIR [--held DIR] [--minutes M | --steps N] [--resume]
+    python -m engines train parser --data DIR --out DIR [--held DIR] [--photos DIR] [--minutes M | --steps N] [--resume]
 
-A batch depends on the seed and the step alone. CPU, one thread by default.
+Renders alone do not teach what a photo's wrinkles, beards and glasses are not; photos with drawn things before them do (Recipe.photos). The
+first PHOTOS_HELD of them are not trained on: on them is judged what is opened for nothing. A batch depends on the seed and the step alone. CPU,
+one thread by default.
 """
 
 from __future__ import annotations
@@ -37,11 +39,14 @@ SCAN_EVERY = 100
 """Steps between two looks for new shards."""
 JUDGED = 256
 """Held-out pictures looked at in a checkup."""
+PHOTOS_HELD = 220
+"""Photos, first in order of their names, that are only judged by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run depends on besides its data. extra: share of samples that get one more occluder; pool: occluders drawn at the start."""
+    """What a run depends on besides its data. extra: share of samples that get one more occluder; pool: occluders drawn at the start;
+    photos: share of the batches that are of photos, when there are some."""
 
     batch: int = 8
     lr: float = 2e-3
@@ -49,14 +54,18 @@ class Recipe:
     extra: float = 0.6
     pool: int = 1400
     seed: int = 1
+    photos: float = 0.4
 
 
 class Shards:
     """The training set, which may grow while it is trained on, and the samples to judge by."""
 
-    def __init__(self, folder: Path, held: Path | None, first: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, held: Path | None, first: Sequence[str] = (), photos: Path | None = None) -> None:
         """held: folder of held-out shards; without it the first shard of `folder`. first: names to begin with, in this order (a resumed
-        run). Raises DataError."""
+        run). photos: folder of pictures of people who do not exist. Raises DataError."""
+        pictures = sorted(p for p in photos.iterdir() if p.suffix.lower() in (".jpg", ".png")) if photos else []
+        self.photos = data.read_photos(pictures[PHOTOS_HELD:]) if photos else None
+        self.judged_photos = data.read_photos(pictures[:PHOTOS_HELD]) if photos else None
         self._folder = folder
         judged = sorted((held or folder).glob("pairs-*.npz"))[: None if held else 1]
         self._not = {path.resolve() for path in judged}
@@ -107,7 +116,9 @@ class ParserTask:
             self._shards.scan()
         recipe, net, optimizer = self._recipe, self.modules["model"], self.optimizers["model"]
         rng = np.random.default_rng([recipe.seed, 3, step])
-        x, classes, cover = data.make_batch(self._shards.samples, self._pool, rng, recipe.batch, self._net_config.size, data.Change(recipe.extra))
+        photos = self._shards.photos if rng.random() < recipe.photos else None
+        size, change = self._net_config.size, data.Change(recipe.extra)
+        x, classes, cover = data.make_batch(photos or self._shards.samples, self._pool, rng, recipe.batch, size, change)
         net.train()
         parts = losses(net, torch.from_numpy(x).contiguous(memory_format=torch.channels_last), torch.from_numpy(classes), torch.from_numpy(cover))
         total = parts["occluder"] + DICE_WEIGHT * parts["dice"] + CLASS_WEIGHT * parts["classes"]
@@ -122,6 +133,11 @@ class ParserTask:
     def checkup(self, model: nn.Module, picture: Path) -> dict[str, float]:
         """Figures on held-out samples with unseen occluders; a sheet of masks."""
         figures = evaluate(model, self._net_config.size, self._shards.judged, self._unseen, JUDGED, 0.6)
+        if photos := self._shards.judged_photos:
+            on_photos = evaluate(model, self._net_config.size, photos, self._unseen, JUDGED, 0.6)
+            names = ("iou", "iou_each", "opened_for_nothing", "worst_opened")
+            figures |= {f"photos_{name}": on_photos[name] for name in names}
+            draw_sheet(model, self._net_config.size, photos, self._unseen, picture.with_stem(f"{picture.stem}-photos"))
         draw_sheet(model, self._net_config.size, self._shards.judged, self._unseen, picture)
         return figures
 
@@ -135,8 +151,9 @@ def losses(net: nn.Module, x: Tensor, classes: Tensor, cover: Tensor) -> dict[st
     seen = torch.sigmoid(occluder)
     both = (seen * cover).sum((1, 2, 3))
     dice = 1 - (2 * both + DICE_FLOOR) / (seen.sum((1, 2, 3)) + cover.sum((1, 2, 3)) + DICE_FLOOR)
-    return {"occluder": nnf.binary_cross_entropy_with_logits(occluder, cover), "dice": dice.mean(),
-            "classes": nnf.cross_entropy(logits, classes, weights, ignore_index=data.UNKNOWN)}
+    known = bool((classes != data.UNKNOWN).any())
+    kinds = nnf.cross_entropy(logits, classes, weights, ignore_index=data.UNKNOWN) if known else logits.sum() * 0.0
+    return {"occluder": nnf.binary_cross_entropy_with_logits(occluder, cover), "dice": dice.mean(), "classes": kinds}
 
 
 @torch.no_grad()
@@ -190,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engines train parser", description="Train the parser on rendered people.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of pairs-*.npz (python -m engines synth pairs)")
     parser.add_argument("--held", type=Path, metavar="DIR", help="held-out shards; without it the first shard of --data")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="pictures of people who do not exist, without labels")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for log, sheets, checkpoint and weights")
     parser.add_argument("--config", choices=sorted(CONFIGS), default="parser128")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training in all; a resumed run counts on")
@@ -217,7 +235,7 @@ def _run(args: argparse.Namespace) -> Path:
     saved = checkpoint.read(last, checkpoint.CHECKPOINT, ParserTask.name) if args.resume else None
     first = json.loads(saved[1]["state"])["shards"] if saved else ()
     recipe = Recipe(args.batch, args.lr, pool=args.pool, seed=args.seed)
-    task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, first))
+    task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, first, args.photos))
     if args.init:
         checkpoint.load_into(task.modules["model"], checkpoint.read(args.init, checkpoint.WEIGHTS, ParserTask.name)[0], args.init)
     trainer = Trainer(task, Plan(args.out, args.minutes, args.steps))

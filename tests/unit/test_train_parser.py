@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from engines.nets.parser import CLASSES, CONFIGS, Parser, fold, parameters  # no
 from engines.train import _parser_data as data  # noqa: E402
 from engines.train import checkpoint, parser  # noqa: E402
 from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
+from livecam import persona  # noqa: E402
 
 SIDE = 64
 
@@ -189,3 +191,25 @@ def test_bad_input_is_one_line(shards: Path, tmp_path: Path, capsys: pytest.Capt
     checkpoint.write(foreign, {"a": torch.zeros(1)}, {"format": checkpoint.WEIGHTS, "task": "lite"})
     with pytest.raises(CheckpointError, match="parser"):
         parser.read_parser(foreign)
+
+
+def test_photos_have_no_classes_and_nothing_before_the_face(tmp_path):
+    for name in ("noor", "tomas"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), persona.load(name).images["neutral"])
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    photos = data.read_photos(sorted(tmp_path.iterdir()))
+    assert len(photos) == 2
+    assert (photos.classes == data.UNKNOWN).all() and not photos.occluder.any()
+    assert np.abs(photos.five - data.standard_five()).max() < 12
+    pool = data.make_pool(8, 3, data.standard_five())
+    x, classes, cover = data.make_batch(photos, pool, np.random.default_rng(1), 4, 32, data.Change(1.0))
+    assert set(np.unique(classes)) <= {data.OCCLUDER_CLASS, data.UNKNOWN} and cover.max() > 0.5
+    net = Parser(CONFIGS["tiny"])
+    parts = parser.losses(net, torch.from_numpy(x), torch.full_like(torch.from_numpy(classes), data.UNKNOWN), torch.from_numpy(cover))
+    assert float(parts["classes"]) == 0.0 and float(parts["occluder"]) > 0.0
+
+
+def test_pictures_without_a_face_are_no_photos(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
+    with pytest.raises(DataError, match="one face each"):
+        data.read_photos([tmp_path / "grey.png"])
