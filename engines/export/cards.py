@@ -13,7 +13,7 @@ from livecam.store import sha256_of
 LICENCE = "Apache-2.0"
 MAKER = "livecam"
 UNIT = ("range = [0.0, 1.0]",)
-RANGES = {"x": UNIT, "rgb": UNIT, "mask": UNIT, "target": UNIT, "data": ('colour = "RGB"', "range = [0.0, 255.0]")}
+RANGES = {"x": UNIT, "target": UNIT, "data": ('colour = "RGB"', "range = [0.0, 255.0]")}
 """What else the card says of a tensor."""
 
 
@@ -22,9 +22,10 @@ def write_lite(
 ) -> None:
     """Cards of the fp32 and INT8 networks and of the mapper."""
     side, recipe = config.size, json.loads(metadata["recipe"])
+    coarse = side // (4 * config.stem)
     tensors = (
         [("x", [1, config.in_channels, side, side]), ("film", [1, config.film_dim])],
-        [("rgb", [1, 3, side, side]), ("mask", [1, 1, side, side])],
+        [("light", [1, 3, coarse, coarse]), ("flow", [1, 2, 2 * coarse, 2 * coarse]), ("change", [1, 4, 2 * coarse, 2 * coarse])],
     )
     trained = {
         "step": int(metadata["step"]), "commit": metadata.get("commit", ""), "config": metadata["config"],

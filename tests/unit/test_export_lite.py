@@ -94,6 +94,7 @@ def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path
     assert cards["lite32_int8"].sha256 == sha256_of(exported.files["int8"])
     assert cards["lite32_int8"].data["crop"]["scale"] == 0.78
     assert cards["lite32"].data["training"]["step"] == 7
+    assert {o["name"]: o["shape"] for o in cards["lite32"].data["outputs"]} == {"light": [1, 3, 4, 4], "flow": [1, 2, 8, 8], "change": [1, 4, 8, 8]}
 
 
 @pytest.mark.parametrize(
