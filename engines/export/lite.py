@@ -31,6 +31,8 @@ PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
 LEAST_INT8_DB = 38.0
 STEM = ("/stem/Conv",)
+MASK = 3
+"""Channel of the mask among those of `change`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,13 @@ def load(path: Path) -> tuple[Lite, dict[str, str]]:
     return lite.eval(), metadata
 
 
-def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None) -> Exported:
-    """Write all files. data, people: training set for the calibration. Raises CheckpointError, DataError."""
+def export(
+    weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None, strength: float = 1.0
+) -> Exported:
+    """Write all files. data, people: training set for the calibration. strength: what is kept of the network's change of light and colour; a network
+    that has seen few people overshoots on new ones. Raises CheckpointError, DataError."""
     lite, metadata = load(weights)
+    soften(lite, strength)
     name = f"lite{lite.config.size}"
     out.mkdir(parents=True, exist_ok=True)
     samples = _samples(lite, data, people)
@@ -62,7 +68,8 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
     onnx_files.write_fp16(files["fp32"], files["fp16"], (*HEADS, *_film_nodes(lite)))
     _write_mapper(lite, files["mapper"], metadata)
     wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
-    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "calibration": "samples" if data else "noise"}
+    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "strength": strength}
+    report["calibration"] = "samples" if data else "noise"
     for role in ("fp32", "fp16"):
         report[role] = onnx_files.difference(_run(files[role], samples[:PARITY]), wanted)
     report["int8"], report["int8_in_float"] = _write_int8(files, samples, wanted)
@@ -70,6 +77,15 @@ def export(weights: Path, out: Path, card_folder: Path | None, data: Path | None
     if card_folder:
         cards.write_lite(card_folder, name, files, metadata, lite.config, report)
     return Exported(files, report)
+
+
+@torch.no_grad()
+def soften(lite: Lite, strength: float) -> None:
+    """Scale the heads of light and colour, which are linear; flow and mask stay."""
+    for parameter in lite.generator.light.parameters():
+        parameter.mul_(strength)
+    for parameter in lite.generator.change.parameters():
+        parameter[:MASK].mul_(strength)
 
 
 def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Sequence[Arrays]) -> tuple[dict[str, dict[str, float]], list[str]]:

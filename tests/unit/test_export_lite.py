@@ -87,6 +87,18 @@ def test_the_loop_composes_as_training_does() -> None:
     assert np.abs(alpha - wanted[3]).max() <= 1
 
 
+def test_strength_scales_light_and_colour_alone(made: tuple[Lite, exporting.Exported, Path]) -> None:
+    lite = made[0]
+    x, film = torch.rand(1, 10, 32, 32), torch.ones(1, lite.config.film_dim)
+    half = Lite(lite.config)
+    half.load_state_dict(lite.state_dict())
+    exporting.soften(half, 0.5)
+    with torch.no_grad():
+        (light, flow, change), found = lite.generator(x, film), half.generator(x, film)
+    assert torch.allclose(found[0], light * 0.5, atol=1e-6) and torch.allclose(found[1], flow)
+    assert torch.allclose(found[2][:, :3], change[:, :3] * 0.5, atol=1e-6) and torch.allclose(found[2][:, 3], change[:, 3])
+
+
 def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path]) -> None:
     _, exported, folder = made
     cards = read_cards(folder / "cards")
