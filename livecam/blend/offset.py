@@ -7,9 +7,10 @@ Where the drawing fades into the wearer's own skin, both are seen: their differe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal
 
 import cv2
+import numba
 import numpy as np
 
 from livecam.types import F32, F64, U8
@@ -54,6 +55,7 @@ class SeamOffset:
     def __init__(self, tone: Literal["wearer", "persona"] = "wearer") -> None:
         self._tone = tone
         self._states: dict[int, _State] = {}
+        apply(np.zeros((4, 4, 3), np.uint8), np.zeros((3, 3)))  # compiles, or loads from the disk, before the first frame
 
     def match(self, crop: U8, wearer: U8, alpha: U8, track_id: int = 0) -> U8:
         """`crop` ((S, S, 3) uint8 BGR, not written to) with the offset that brings it to `wearer` at the seam of `alpha` ((S, S) uint8)."""
@@ -91,15 +93,24 @@ def fit(crop: U8, wearer: U8, alpha: U8) -> F64:
     return solved if helps else np.zeros((3, 3))
 
 
+@numba.njit(cache=True, nogil=True)
+def _add(crop: U8, corner: F32, right: F32, down: F32, out: U8) -> None:
+    """out = crop + corner + x * right + y * down, rounded and clipped."""
+    size, width = crop.shape[0], crop.shape[1]
+    for i in range(size):
+        for c in range(3):
+            begin, step = corner[c] + np.float32(i) * down[c] + np.float32(0.5), right[c]
+            for j in range(width):
+                value = np.float32(crop[i, j, c]) + begin + np.float32(j) * step
+                out[i, j, c] = np.uint8(min(max(value, np.float32(0.0)), np.float32(255.0)))
+
+
 def apply(crop: U8, plane: F64) -> U8:
     """`crop` + plane, rounded and clipped. plane: as `fit` gives it."""
-    corners = np.array([[1.0, -1.0, -1.0], [1.0, 1.0, -1.0], [1.0, -1.0, 1.0], [1.0, 1.0, 1.0]]) @ plane
-    size = crop.shape[0]
-    along = np.linspace(0.0, 1.0, size, dtype=np.float32)
-    left = corners[0] + np.outer(along, corners[2] - corners[0])
-    right = corners[1] + np.outer(along, corners[3] - corners[1])
-    field_ = (left[:, None] + along[None, :, None] * (right - left)[:, None]).astype(np.float32)
-    return cast(U8, cv2.add(crop, cast(F32, field_), dtype=cv2.CV_8U))
+    out, step = np.empty_like(crop), 2.0 / (crop.shape[0] - 1)
+    corner = plane[0] - plane[1] - plane[2]
+    _add(np.ascontiguousarray(crop), corner.astype(np.float32), (plane[1] * step).astype(np.float32), (plane[2] * step).astype(np.float32), out)
+    return out
 
 
 def apply_plain(crop: U8, plane: F64) -> U8:
