@@ -202,9 +202,9 @@ def trap() -> dict[str, Any]:
     """What another program leaves behind with exclusive_caps=1, what livecam says of it, and that it restores the device."""
     with device(exclusive=1):
         writer = guest.child(FOREIGN_WRITER, DEVICE, 4)
-        guest.wait_for(lambda: _v4l2.is_streaming(DEVICE), 10.0, "the foreign writer")
+        guest.wait_for(lambda: _v4l2.is_streaming(DEVICE), 40.0, "the foreign writer")  # a Python starts slowly here
         read(10)
-        writer.wait(20)
+        writer.wait(40)
         with _v4l2.Node(DEVICE) as node:
             stuck = node.capability().is_stuck
             try:
@@ -234,9 +234,9 @@ def second_livecam() -> dict[str, Any]:
 def _busy(exclusive: int) -> dict[str, Any]:
     with device(exclusive):
         writer = guest.child(FOREIGN_WRITER, DEVICE, 4)
-        guest.wait_for(lambda: _v4l2.is_streaming(DEVICE), 10.0, "the foreign writer")
+        guest.wait_for(lambda: _v4l2.is_streaming(DEVICE), 40.0, "the foreign writer")  # a Python starts slowly here
         words, note = refusal(), v4l2.devices()[0].note
-        writer.wait(20)
+        writer.wait(40)
         return {"words": words, "note": note}
 
 
