@@ -72,8 +72,8 @@ class TrackConfig:
 class SwapConfig:
     """Whose face is drawn, on whom, and by what."""
 
-    swap: str = "auto"
-    """auto (lite if its weights are there, else mesh), lite (livecam's own generator), mesh (a persona's portrait on your landmarks, no network),
+    swap: str = "mesh"
+    """mesh (a persona's portrait on your landmarks, no network), lite (livecam's own generator over it), auto (lite if its weights load, else mesh),
     or onnx (a generator file of your own, see --model)."""
     persona: str = "auto"
     """A persona's id (see `livecam persona list`) or file."""
