@@ -19,7 +19,7 @@ import numpy as np
 
 from livecam.errors import StageError
 from livecam.geometry import invert, scale_of
-from livecam.types import F64, U8, Alignment
+from livecam.types import F32, F64, U8, Alignment
 
 Roi = tuple[int, int, int, int]
 """x0, y0, x1, y1 in frame pixels, the ends exclusive; all zero when nothing of the crop lies in the frame."""
@@ -48,7 +48,7 @@ def crop_plain(image: U8, alignment: Alignment) -> U8:
     x = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2]
     y = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2]
     height, width = image.shape[:2]
-    return np.rint(_bilinear_plain(image, np.clip(x, 0, width - 1), np.clip(y, 0, height - 1))).astype(np.uint8)
+    return np.rint(bilinear_plain(image, np.clip(x, 0, width - 1), np.clip(y, 0, height - 1))).astype(np.uint8)
 
 
 def paste(image: U8, alignment: Alignment, crop: U8, alpha: U8) -> Roi:
@@ -86,8 +86,8 @@ def paste_plain(image: U8, alignment: Alignment, crop: U8, alpha: U8) -> Roi:
     height, width = alpha.shape
     inside = (u >= 0) & (v >= 0) & (u <= width - 1) & (v <= height - 1)
     uc, vc = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
-    weight = np.where(inside, _bilinear_plain(alpha[..., None], uc, vc)[..., 0], 0.0)[..., None] / 255.0
-    drawn = _bilinear_plain(crop, uc, vc)
+    weight = np.where(inside, bilinear_plain(alpha[..., None], uc, vc)[..., 0], 0.0)[..., None] / 255.0
+    drawn = bilinear_plain(crop, uc, vc)
     under = image[y0:y1, x0:x1].astype(np.float64)
     image[y0:y1, x0:x1] = np.rint(under + (drawn - under) * weight).astype(np.uint8)
     return roi
@@ -152,7 +152,7 @@ def _roi(image: U8, matrix: F64, span: Roi) -> Roi:
     return NOTHING if x0 >= x1 or y0 >= y1 else (x0, y0, x1, y1)
 
 
-def _bilinear_plain(picture: U8, x: F64, y: F64) -> F64:
+def bilinear_plain(picture: U8 | F32 | F64, x: F64, y: F64) -> F64:
     """(..., C) float64 samples of `picture` ((H, W, C)) at points inside it."""
     height, width = picture.shape[:2]
     x0 = np.minimum(np.floor(x).astype(np.intp), max(width - 2, 0))

@@ -23,8 +23,6 @@ from livecam.types import F64, U8
 SHRINK = 0.2
 """Share of an even spread mixed into the within-person covariance, which a few hundred pictures do not fix in a thousand dimensions."""
 CALIBRATION_SAMPLES = 640
-SHARD = 64
-"""Samples in a file of a set."""
 PORTRAITS = ("neutral", "open_mouth", "closed_eyes")
 FIVE_OF_MESH = (468, 473, 4, 61, 291)
 LEAST_TRUTH = 0.90
@@ -66,7 +64,7 @@ def calibrated(judges: Sequence[Judge], pairs: Pairs, limit: int = CALIBRATION_S
         with np.load(kept, allow_pickle=False) as file:
             return fit_calibration(file["rows"], file["who"])
     found, whose = list[F64](), list[int]()
-    every = max(SHARD * len(pairs.files) // limit, 1)
+    every = max(int(pairs.about.get("shard", 1)) * len(pairs.files) // limit, 1)
     collector = Identity(judges)
     for sample in pairs.samples():
         if sample.index % every == 0:

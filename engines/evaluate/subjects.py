@@ -21,6 +21,7 @@ from livecam.errors import StageError, UsageError
 from livecam.pipeline import LARGE_CROP, LARGE_FACE_PX
 from livecam.store import Store
 from livecam.swap import Swapper
+from livecam.swap.lite import LiteSwapper
 from livecam.track._landmarks import box_of, five_points
 from livecam.types import U8, Alignment, CropSpec, Face, Persona, Swapped
 
@@ -148,9 +149,9 @@ class Refined(Live):
 
     def __init__(self, name: str, swapper: Swapper, pairs: Pairs) -> None:
         super().__init__(name, swapper, pairs)
-        self._base = _Stored()
-        # The generator's own mesh swapper gives way to the stored drawings.
-        swapper._mesh = self._base  # type: ignore[attr-defined]
+        if not isinstance(swapper, LiteSwapper):
+            raise UsageError(f"expected the generator lite, which refines drawings, found {name!r}; use live-{name}")
+        swapper.base = self._base = _Stored()
 
     def draw(self, sample: Sample, second: bool = False) -> Drawn:
         end = "2" if second else ""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engines.export import cards, onnx_files
 from engines.export.onnx_files import Arrays, Signature
-from engines.nets.lite import IDENTITY_LENGTH, Lite, LiteConfig, composed
+from engines.nets.lite import IDENTITY_LENGTH, MASK, Lite, LiteConfig, composed
 from engines.train import batches, checkpoint
 from engines.train.batches import Ablation
 from engines.train.people import People
@@ -31,8 +31,6 @@ PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
 LEAST_INT8_DB = 38.0
 STEM = ("/stem/Conv",)
-MASK = 3
-"""Channel of the mask among those of `change`."""
 
 
 @dataclass(frozen=True, slots=True)

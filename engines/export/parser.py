@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ def make_inputs(size: int, folder: Path | None, count: int) -> list[Arrays]:
     return [{"x": data.make_batch(samples, pool, rng, 1, size, data.Change(0.6))[0]} for _ in range(count)]
 
 
-def export(weights: Path, out: Path, card_folder: Path | None, folder: Path | None, held: Path | None, ship: str) -> dict[str, object]:
+def export(weights: Path, out: Path, card_folder: Path | None, folder: Path | None, held: Path | None, ship: str) -> dict[str, Any]:
     """Write the files; the report. held: shards that figures on the card are measured on. Raises CheckpointError, DataError."""
     net, about = read_parser(weights)
     folded, size = fold(net), net.config.size
@@ -51,7 +52,7 @@ def export(weights: Path, out: Path, card_folder: Path | None, folder: Path | No
     onnx_files.write_fp32(folded, [torch.from_numpy(inputs[0]["x"])], SIGNATURE, files["fp32"])
     onnx_files.write_int8(files["fp32"], files["int8"], inputs, HEAD)
     wanted = [_torch(net, one) for one in inputs[:PARITY]]
-    report: dict[str, object] = {"step": int(about["step"])}
+    report: dict[str, Any] = {"step": int(about["step"])}
     for role, path in files.items():
         report[role] = onnx_files.difference(onnx_files.run(path, inputs[:PARITY]), wanted)
     if held is not None:
@@ -79,10 +80,10 @@ def _torch(net: Parser, one: Arrays) -> Arrays:
     return {name: value.numpy() for name, value in zip(SIGNATURE.outputs, results, strict=True)}
 
 
-def _write_card(folder: Path, file: Path, about: dict[str, str], size: int, report: dict[str, object], role: str) -> None:
+def _write_card(folder: Path, file: Path, about: dict[str, str], size: int, report: dict[str, Any], role: str) -> None:
     head = cards._head("parser", file, "what stands before a face: hands and things") | {"used_by": ["mask/parser"], "shipped": True}
     tensors = ([("x", [1, 3, size, size])], [("classes", [1, len(CLASSES), size // 2, size // 2]), ("occluder", [1, 1, size, size])])
-    parity = {f"{out}_{key}": value for out, figures in report[role].items() for key, value in figures.items()}  # type: ignore[attr-defined]
+    parity = {f"{out}_{key}": value for out, figures in report[role].items() for key, value in figures.items()}
     tables = {
         "crop": {"template": "arcface_112_v2", "size_px": size, "scale": 0.78, "offset": [0.0, -0.06]},
         "classes": {"names": list(CLASSES)},
@@ -91,7 +92,7 @@ def _write_card(folder: Path, file: Path, about: dict[str, str], size: int, repo
         "parity_to_pytorch": parity,
     }
     if "held_out" in report:
-        tables["held_out"] = {k.replace(" ", "_"): v for k, v in report["held_out"].items()}  # type: ignore[attr-defined]
+        tables["held_out"] = {k.replace(" ", "_"): v for k, v in report["held_out"].items()}
     cards._write(folder, "parser", head, *tensors, tables)
 
 

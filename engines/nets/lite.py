@@ -34,10 +34,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
+from livecam.swap._lite_tensor import FLOW_LIMIT
+
 IDENTITY_LENGTH = 128
 """Length of the identity's embedding."""
-FLOW_LIMIT = 0.06
-"""Greatest displacement, share of the side: about half an eye's width."""
+MASK = 3
+"""Channel of the mask, after three of colour, in pictures and in `change`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,8 @@ class Generator(nn.Module):
         self.change = nn.Conv2d(2 * w, 4, 3, padding=1)
         self.light = nn.Conv2d(4 * w, 3, 1)
         for layer in (self.flow, self.change, self.light):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives light, flow and change (see the module)."""
@@ -131,15 +133,18 @@ class Generator(nn.Module):
         return self.light(deep), self.flow(middle), self.change(middle)
 
 
+def base_of(x: Tensor) -> Tensor:
+    """The drawing over the veiled wearer (N, 3, S, S), as a network finds it in its input."""
+    return x[:, 0:3] + x[:, 6:7] * (x[:, 3:6] - x[:, 0:3])
+
+
 def composed(x: Tensor, light: Tensor, flow: Tensor, change: Tensor) -> Tensor:
     """The picture (N, 4, S, S): RGB and mask, before clamping (what losses look at, since a clamp has no gradient outside)."""
     size = x.shape[-1]
-    wearer, drawing, mask = x[:, 0:3], x[:, 3:6], x[:, 6:7]
-    base = wearer + mask * (drawing - wearer)
     limit = FLOW_LIMIT * size
-    moved = nnf.grid_sample(base, _places(_enlarged(flow, size).clamp(-limit, limit)), "bilinear", "border", align_corners=False)
+    moved = nnf.grid_sample(base_of(x), _places(_enlarged(flow, size).clamp(-limit, limit)), "bilinear", "border", align_corners=False)
     added = _enlarged(change, size)
-    return torch.cat([moved * (1 + _enlarged(light, size)) + added[:, 0:3], mask + torch.relu(added[:, 3:4])], dim=1)
+    return torch.cat([moved * (1 + _enlarged(light, size)) + added[:, :MASK], x[:, 6:7] + torch.relu(added[:, MASK:])], dim=1)
 
 
 def _enlarged(field: Tensor, size: int) -> Tensor:

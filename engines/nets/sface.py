@@ -60,6 +60,9 @@ class SFace(nn.Module):
 class _Affine(nn.Module):
     """x * scale + shift."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
         super().__init__()
         self.register_buffer("scale", scale)
@@ -67,7 +70,7 @@ class _Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = [1, -1] + [1] * (x.dim() - 2)
-        return x * self.scale.view(shape) + self.shift.view(shape)  # type: ignore[operator]
+        return x * self.scale.view(shape) + self.shift.view(shape)
 
 
 def _append(layers: list[nn.Module], node: onnx.NodeProto, values: dict[str, Tensor]) -> None:

@@ -65,7 +65,7 @@ class Live:
         self._number = 0
         self._worn: Kept[int, mesh.MeshSwapper] = Kept(WORN_KEPT)
         self._calm: Kept[int, tuple[Bytes, Seen] | None] = Kept(CALM_KEPT)
-        self._learnt: Kept[tuple[int, int], object] = Kept(LEARNT_KEPT)
+        self._learnt: Kept[tuple[int, int], mesh._Track] = Kept(LEARNT_KEPT)
 
     def see(self, picture: Bytes, truth: FaceLabels) -> Seen | None:
         """The face in a picture (H, W, 3), found from its true box; None when it is lost."""
@@ -96,7 +96,7 @@ class Live:
         learnt = self._learnt.get((a, b), lambda: self._learn(swapper, a, wearer))
         self._number += 1
         # The swapper keeps what it learnt per track; here a track begins where learning ended.
-        swapper._tracks[self._number] = copy.deepcopy(learnt)  # type: ignore[assignment]
+        swapper._tracks[self._number] = copy.deepcopy(learnt)
         out = None
         for _ in range(SETTLING_FRAMES):
             out = swapper.swap(crop, self._renumbered(seen.face), seen.alignment)
@@ -112,7 +112,7 @@ class Live:
         swapper.wear(persona.load(self._people / f"{b:03d}.safetensors"))
         return swapper
 
-    def _learn(self, swapper: mesh.MeshSwapper, a: int, wearer: Actor) -> object:
+    def _learn(self, swapper: mesh.MeshSwapper, a: int, wearer: Actor) -> mesh._Track:
         """The swapper's state of a wearer after some calm frames, without the light it saw."""
         calm = self._calm.get(a, lambda: self._calm_picture(wearer))
         self._number += 1

@@ -65,6 +65,7 @@ class Scene:
 
 def sample(rng: Rng, face_px: float | None = None) -> Scene:
     """A scene at random. face_px: width of the face, if it is not to be random too."""
+    # Drawn in any case, so that the rest of a scene is the same for a seed.
     drawn = float(np.exp(rng.uniform(*np.log(FACE_PX))))
     face_px = face_px or drawn
     settings = webcam.sample(rng)

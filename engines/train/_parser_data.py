@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.evaluate.portraits import find_mesh
 from engines.synth import _things, camera, film, occluders
 from engines.train.errors import DataError
 from livecam import align, detect, image, track
@@ -21,7 +22,8 @@ from livecam.align.arcface import template_px
 from livecam.config import DetectConfig, RunConfig, TrackConfig
 from livecam.geometry import apply
 from livecam.store import Store
-from livecam.types import CropSpec, Frame
+from livecam.track._landmarks import five_points
+from livecam.types import CropSpec
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -103,21 +105,21 @@ def read_photos(paths: Sequence[Path]) -> Samples:
     detector, tracker = detect.load("yunet", DetectConfig(), store, 1), track.load("mediapipe", TrackConfig(), store, 1)
     crops: list[U8] = []
     fives: list[F32] = []
-    for number, path in enumerate(paths):
+    for path in paths:
         picture = cv2.imread(str(path))
         if picture is None:
             continue
         scale = PHOTO_PX / max(picture.shape[:2])
         picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-        tracker.reset()
-        faces = tracker.update(Frame(picture, (number + 1) * 1_000_000_000, number, -1), detector.detect(picture))
-        if len(faces) != 1:
+        mesh = find_mesh(picture, detector, tracker)
+        if mesh is None:
             continue
-        alignment = align.align(faces[0].five_px, spec)
+        five = five_points(mesh)
+        alignment = align.align(five, spec)
         crops.append(image.crop(picture, alignment))
-        fives.append(apply(alignment.matrix, faces[0].five_px).astype(np.float32))
+        fives.append(apply(alignment.matrix, five).astype(np.float32))
     if not crops:
-        raise DataError(f"expected pictures with one face each, found none among {len(paths)}; name another --photos")
+        raise DataError(f"expected pictures of faces, found none among {len(paths)}; name another --photos")
     nothing = np.zeros((len(crops), KEPT_PX, KEPT_PX), np.uint8)
     cheeks = [np.median(crop[80:110, 55:105].reshape(-1, 3), 0).astype(np.float32) for crop in crops]
     return Samples(np.stack(crops), nothing + np.uint8(UNKNOWN), nothing, np.stack(fives), np.stack(cheeks))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engines.nets.discriminator import PatchConfig, PatchGan, hinge_discriminator, hinge_generator, r1_penalty
-from engines.nets.lite import Lite, LiteConfig
+from engines.nets.lite import MASK, Lite, LiteConfig, base_of
 from engines.nets.sface import SFace, aligned
 from engines.nets.simswap import Simswap, SimswapConfig
 from engines.train import batches, checkpoint, losses
@@ -36,8 +36,6 @@ SCAN_EVERY = 50
 CLIP = 1.0
 """Greatest norm of the gradient."""
 GRID_ROWS = 8
-MASK = 3
-"""Channel of the mask, in networks that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +184,7 @@ class PairTask:
         """Pictures than which a drawing is not to be softer: truth; for a refiner the drawing too, whose camera may have been a better one."""
         if not isinstance(self._options.config, LiteConfig):
             return [batch.truth]
-        x = batch.x
-        return [batch.truth, x[:, 0:3] + x[:, 6:7] * (x[:, 3:6] - x[:, 0:3])]
+        return [batch.truth, base_of(batch.x)]
 
     def _judged(self, out: Tensor, batch: Batch) -> dict[str, Tensor]:
         self._judge.requires_grad_(False)

@@ -25,7 +25,7 @@ from torch.nn import functional as nnf
 from engines.nets.parser import CLASSES, CONFIGS, Parser, ParserConfig
 from engines.train import _parser_data as data
 from engines.train import checkpoint
-from engines.train.errors import DivergedError, TrainingError
+from engines.train.errors import DataError, DivergedError, TrainingError
 from engines.train.loop import LAST, Plan, Trainer
 
 CLASS_WEIGHT, DICE_WEIGHT = 0.35, 0.5
@@ -63,9 +63,12 @@ class Shards:
     def __init__(self, folder: Path, held: Path | None, first: Sequence[str] = (), photos: Path | None = None) -> None:
         """held: folder of held-out shards; without it the first shard of `folder`. first: names to begin with, in this order (a resumed
         run). photos: folder of pictures of people who do not exist. Raises DataError."""
-        pictures = sorted(p for p in photos.iterdir() if p.suffix.lower() in (".jpg", ".png")) if photos else []
-        self.photos = data.read_photos(pictures[PHOTOS_HELD:]) if photos else None
-        self.judged_photos = data.read_photos(pictures[:PHOTOS_HELD]) if photos else None
+        self.photos = self.judged_photos = None
+        if photos:
+            pictures = sorted(p for p in photos.glob("*") if p.suffix.lower() in (".jpg", ".png"))
+            if len(pictures) <= PHOTOS_HELD:
+                raise DataError(f"expected more than {PHOTOS_HELD} pictures (.jpg, .png) in {photos}, found {len(pictures)}; name another --photos")
+            self.photos, self.judged_photos = data.read_photos(pictures[PHOTOS_HELD:]), data.read_photos(pictures[:PHOTOS_HELD])
         self._folder = folder
         judged = sorted((held or folder).glob("pairs-*.npz"))[: None if held else 1]
         self._not = {path.resolve() for path in judged}
@@ -106,8 +109,8 @@ class ParserTask:
         self.peak = recipe.lr
 
     def state(self) -> dict[str, object]:
-        """The shards that were read, in their order: batches depend on it."""
-        return {"shards": list(self._shards.names)}
+        """What batches depend on: the shards that were read, in their order, and how many photos."""
+        return {"shards": list(self._shards.names), "photos": len(self._shards.photos or ())}
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One batch. Raises DivergedError before anything is changed."""
@@ -233,9 +236,11 @@ def _run(args: argparse.Namespace) -> Path:
     if last.exists() and not args.resume:
         raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
     saved = checkpoint.read(last, checkpoint.CHECKPOINT, ParserTask.name) if args.resume else None
-    first = json.loads(saved[1]["state"])["shards"] if saved else ()
+    state = json.loads(saved[1]["state"]) if saved else {}
     recipe = Recipe(args.batch, args.lr, pool=args.pool, seed=args.seed)
-    task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, first, args.photos))
+    task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, state.get("shards", ()), args.photos))
+    if saved and state.get("photos", 0) != task.state()["photos"]:
+        raise TrainingError(f"{last} was trained with {state.get('photos', 0)} photos, found {task.state()['photos']}; name the same --photos")
     if args.init:
         checkpoint.load_into(task.modules["model"], checkpoint.read(args.init, checkpoint.WEIGHTS, ParserTask.name)[0], args.init)
     trainer = Trainer(task, Plan(args.out, args.minutes, args.steps))

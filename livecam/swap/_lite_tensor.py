@@ -6,14 +6,17 @@ light, flow and change (engines/nets/lite.py) are enlarged bilinearly, pixel cen
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numba
 import numpy as np
 
-from livecam.types import F32, U8
+from livecam.image import bilinear_plain
+from livecam.types import F32, F64, U8
 
 FLOW_LIMIT = 0.06
-"""Greatest displacement, share of the side, as in training."""
+"""Greatest displacement, share of the side: about half an eye's width. Training takes it from here."""
 
 _UNIT = np.float32(1.0 / 255.0)
 _FULL, _HALF = np.float32(255.0), np.float32(0.5)
@@ -83,20 +86,22 @@ def compose(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) ->
     if not np.isfinite(float(light.sum()) + float(flow.sum()) + float(added.sum())):
         return False
     size, own = alpha.shape[0], veil.shape[0]
-    mix(_enlarged(veil, size), crop, alpha)
-    places = _enlarged(np.ascontiguousarray(flow[0].transpose(1, 2, 0)) * np.float32(size / own), size)
+    mix(resized(veil, size), crop, alpha)
+    places = resized(_planes_last(flow) * np.float32(size / own), size)
     find(places, np.float32(FLOW_LIMIT * size))
     moved = cv2.remap(crop, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    lit = _enlarged(np.ascontiguousarray(light[0, ::-1].transpose(1, 2, 0)), size)
-    more = _enlarged(np.asarray(cv2.merge([added[0, c] for c in (2, 1, 0, 3)]), np.float32), size)
+    lit = resized(np.ascontiguousarray(light[0, ::-1].transpose(1, 2, 0)), size)
+    more = resized(np.asarray(cv2.merge([added[0, c] for c in (2, 1, 0, 3)]), np.float32), size)
     change(np.asarray(moved, np.uint8), lit, more, crop, alpha)
     return True
 
 
-def _enlarged(picture, size):  # type: ignore[no-untyped-def]
+def resized(picture: Any, size: int) -> Any:
+    """`picture` at (size, size); itself when it is so large."""
     if picture.shape[0] == size:
         return picture
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(picture, (size, size), interpolation=how)
 
 
 def compose_plain(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
@@ -104,29 +109,25 @@ def compose_plain(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: 
     if not all(np.isfinite(part).all() for part in (light, flow, added)):
         return False
     size, own = alpha.shape[0], veil.shape[0]
+    x, y = np.meshgrid(np.arange(size, dtype=np.float64), np.arange(size, dtype=np.float64))
     share = alpha[..., None] / 255.0
-    base = crop * share + _sampled(veil, _grid(size, own)) * (1.0 - share)
-    grid = _grid(size, size)
-    places = _sampled(flow[0].transpose(1, 2, 0), _grid(size, flow.shape[-1])) * (size / own)
-    moved = _sampled(base, grid + np.clip(places, -FLOW_LIMIT * size, FLOW_LIMIT * size))
-    more = _sampled(added[0].transpose(1, 2, 0), _grid(size, added.shape[-1]))
-    lit = moved * (1.0 + _sampled(light[0, ::-1].transpose(1, 2, 0), _grid(size, light.shape[-1]))) + 255.0 * more[..., 2::-1]
+    base = crop * share + _enlarged_plain(veil, size) * (1.0 - share)
+    moves = np.clip(_enlarged_plain(_planes_last(flow), size) * (size / own), -FLOW_LIMIT * size, FLOW_LIMIT * size)
+    moved = bilinear_plain(base, np.clip(x + moves[..., 0], 0, size - 1), np.clip(y + moves[..., 1], 0, size - 1))
+    more = _enlarged_plain(_planes_last(added), size)
+    lit = moved * (1.0 + _enlarged_plain(_planes_last(light), size)[..., ::-1]) + 255.0 * more[..., 2::-1]
     crop[:] = np.clip(lit, 0.0, 255.0) + 0.5
     alpha[:] = np.clip(alpha + 255.0 * np.maximum(more[..., 3], 0.0), 0.0, 255.0) + 0.5
     return True
 
 
-def _grid(size, own):  # type: ignore[no-untyped-def]
-    """Where the pixels of a picture of side `size` lie in one of side `own`: (size, size, 2), x and y."""
-    along = (np.arange(size) + 0.5) * (own / size) - 0.5
-    return np.stack(np.meshgrid(along, along), axis=2)
+def _planes_last(tensor: F32) -> F32:
+    return np.ascontiguousarray(tensor[0].transpose(1, 2, 0))
 
 
-def _sampled(picture, places):  # type: ignore[no-untyped-def]
-    """Bilinear samples of picture (h, w, C) at places (n, n, 2): (n, n, C) float64; outside as at the edge."""
-    last = picture.shape[0] - 1
-    x, y = np.clip(places[..., 0], 0, last), np.clip(places[..., 1], 0, last)
-    i, j = np.minimum(y.astype(int), last - 1), np.minimum(x.astype(int), last - 1)
-    v, u = (y - i)[..., None], (x - j)[..., None]
-    rows = [picture[i + k, j] * (1 - u) + picture[i + k, j + 1] * u for k in (0, 1)]
-    return rows[0] * (1 - v) + rows[1] * v
+def _enlarged_plain(picture: U8 | F32, size: int) -> F64:
+    """(h, h, C) at (size, size, C), pixel centres on pixel centres."""
+    own = picture.shape[0]
+    along = np.clip((np.arange(size) + 0.5) * (own / size) - 0.5, 0, own - 1)
+    x, y = np.meshgrid(along, along)
+    return bilinear_plain(picture, x, y)

@@ -35,6 +35,7 @@ PLANES = 10
 EMBEDDING = 128
 COARSE = 16
 """Side of the network's coarsest scale, of each tier."""
+OUTPUTS = {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, 2 * COARSE, 2 * COARSE), "change": (1, 4, 2 * COARSE, 2 * COARSE)}
 PARTS = ("first.weight", "first.bias", "second.weight", "second.bias")
 DEFAULT_EMBEDDER = "sface"
 MAX_MAPPER_BYTES = 32_000_000
@@ -130,13 +131,8 @@ def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
     mapper = read_mapper(files.mapper)
     size, film = NAMES[name], len(mapper.second_bias)
     _expect(files.network, "inputs", network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
-    _expect(files.network, "outputs", network.outputs, outputs())
+    _expect(files.network, "outputs", network.outputs, OUTPUTS)
     return Tier(name, size, network, mapper, files.int8, files.licence)
-
-
-def outputs() -> dict[str, tuple[int, ...]]:
-    """Shapes of what a network gives."""
-    return {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, 2 * COARSE, 2 * COARSE), "change": (1, 4, 2 * COARSE, 2 * COARSE)}
 
 
 def _expect(path: Path, what: str, specs: tuple[TensorSpec, ...], wanted: dict[str, tuple[int, ...]]) -> None:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-import cv2
 import numpy as np
 
 from livecam.config import SwapConfig
@@ -57,6 +56,18 @@ class _Bench:
     film: F32
 
 
+class Base(Protocol):
+    """What draws that which is refined: `mesh`; in evaluation, drawings that were made before."""
+
+    def prepare(self, persona: Persona) -> Callable[[], None]:
+        """See the room's Swapper."""
+        ...
+
+    def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
+        """See the room's Swapper; the arrays are the caller's."""
+        ...
+
+
 class LiteSwapper:
     """See the module (contract: livecam/swap/__init__.py). `crop_for` chooses the crop's size by the face's width."""
 
@@ -66,7 +77,7 @@ class LiteSwapper:
     """What it draws is in the scene's light: only a low-frequency offset is to be taken away after it."""
 
     def __init__(self, config: SwapConfig, tiers: tuple[Tier, ...], embedders: Embedders) -> None:
-        self._mesh = mesh.MeshSwapper(config)
+        self.base: Base = mesh.MeshSwapper(config)
         self._embedders = embedders
         self._benches = {tier.size_px: _bench(tier) for tier in tiers}
         self._worn = False
@@ -88,7 +99,7 @@ class LiteSwapper:
 
     def prepare(self, persona: Persona) -> Callable[[], None]:
         """What `mesh` prepares, and `film` for each tier. Raises PersonaError, ModelFileError (the embedder is not to be had)."""
-        base = self._mesh.prepare(persona)
+        base = self.base.prepare(persona)
         films = {size: self._film(persona, bench.tier) for size, bench in self._benches.items()}
 
         def put_on() -> None:
@@ -110,7 +121,7 @@ class LiteSwapper:
         """Draw the persona on `face` (needs its 478-point mesh). Raises StageError: no persona worn, no mesh, another size, not finite."""
         if not self._worn:
             raise StageError("the generator lite expects a persona to wear, none was chosen; call wear() first")
-        base = self._mesh.swap(crop, face, alignment)
+        base = self.base.swap(crop, face, alignment)
         bench = self._bench_for(alignment.size_px)
         # base's arrays are this call's own: they are written over.
         if not self._refine(bench, crop, base, _landmarks(face, alignment)):
@@ -125,7 +136,7 @@ class LiteSwapper:
     def _refine(self, bench: _Bench, crop: U8, base: Swapped, landmarks: F32) -> bool:
         """Draws the network's result into `base`. Of a larger drawing it sees a smaller one. False when a value is not finite."""
         size, own = base.mask.shape[0], bench.tier.size_px
-        wearer, drawing, mask = (_resized(picture, own) for picture in (crop, base.crop, base.mask))
+        wearer, drawing, mask = (tensor.resized(picture, own) for picture in (crop, base.crop, base.mask))
         lined = lines.draw((landmarks + 0.5) * np.float32(own / size) - 0.5, own)
         veil = lines.veiled(wearer)
         tensor.fill(veil, drawing, mask, lined, bench.x)
@@ -135,14 +146,6 @@ class LiteSwapper:
 
 def _spec(size_px: int) -> CropSpec:
     return CropSpec(size_px, SCALE.template, SCALE.scale, SCALE.offset)
-
-
-def _resized(picture: Any, size: int) -> Any:
-    """`picture` at (size, size); itself when it is so large."""
-    if picture.shape[0] == size:
-        return picture
-    how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_LINEAR
-    return cv2.resize(picture, (size, size), interpolation=how)
 
 
 def _bench(tier: Tier) -> _Bench:

@@ -36,8 +36,8 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _task(data: Path, names: tuple[str, ...] = (), **weights: float) -> PairTask:
-    options = Options(TINY, Weights(**weights), batch=4, lr=5e-3)  # type: ignore[arg-type]
+def _task(data: Path, names: tuple[str, ...] = (), lr: float = 5e-3, **weights: float) -> PairTask:
+    options = Options(TINY, Weights(**weights), batch=4, lr=lr)  # type: ignore[arg-type]
     return PairTask(options, Pool(data, TINY.size, names), People(data, None, known=lite_shards.people()), None)
 
 
@@ -58,11 +58,12 @@ def test_film_has_the_stated_length_and_starts_neutral() -> None:
 
 def test_it_learns(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    Trainer(_task(data, adversarial=0.0), Plan(out, steps=150, average=0.9)).run()
+    # At a higher rate what it has learnt by then hangs on the machine's rounding.
+    Trainer(_task(data, lr=2e-3, adversarial=0.0), Plan(out, steps=300, average=0.9)).run()
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     last = lines[-1]
-    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 0.5
-    assert (out / f"grid-{150:06d}.png").exists()
+    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 2.0
+    assert (out / f"grid-{300:06d}.png").exists()
 
 
 def test_resumed_is_as_if_unbroken(data: Path, tmp_path: Path) -> None:

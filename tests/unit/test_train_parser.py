@@ -211,5 +211,5 @@ def test_photos_have_no_classes_and_nothing_before_the_face(tmp_path):
 
 def test_pictures_without_a_face_are_no_photos(tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
-    with pytest.raises(DataError, match="one face each"):
+    with pytest.raises(DataError, match="pictures of faces"):
         data.read_photos([tmp_path / "grey.png"])
