@@ -16,23 +16,39 @@ def main(argv: list[str]) -> int:
 
         return evaluate(argv[1:])
     if argv[:1] == ["train"]:
-        if argv[1:2] == ["parser"]:
-            from engines.train.parser import main as train_parser
-
-            return train_parser(argv[2:])
-        from engines.train.cli import main as train
-
-        return train(argv[1:])
+        return _train(argv[1:])
     if argv[:1] == ["export"]:
-        if argv[1:2] == ["parser"]:
-            from engines.export.parser import main as export_parser
-
-            return export_parser(argv[2:])
-        from engines.export.cli import main as export
-
-        return export(argv[1:])
-    print("usage: python -m engines synth {personas,demo,sheet} [--help]", file=sys.stderr)
+        return _export(argv[1:])
+    print("usage: python -m engines {synth,train,export,evaluate} [--help]", file=sys.stderr)
     return 0 if argv[:1] in (["-h"], ["--help"]) else 2
+
+
+def _train(argv: list[str]) -> int:
+    if argv[:1] == ["parser"]:
+        from engines.train.parser import main as parser
+
+        return parser(argv[1:])
+    if argv[:1] == ["gaze"]:
+        from engines.train.gaze import main as gaze
+
+        return gaze(argv[1:])
+    from engines.train.cli import main as others
+
+    return others(argv)
+
+
+def _export(argv: list[str]) -> int:
+    if argv[:1] == ["parser"]:
+        from engines.export.parser import main as parser
+
+        return parser(argv[1:])
+    if argv[:1] == ["gaze"]:
+        from engines.export.gaze import main as gaze
+
+        return gaze(argv[1:])
+    from engines.export.cli import main as others
+
+    return others(argv)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from livecam.swap import _mesh_triangles as topology
+from livecam.track import _eyes
 from livecam.types import F32, F64, U8, Alignment, Face, Persona
 
 SIDE = 640
@@ -116,4 +117,4 @@ def face(points: F32, eye_open: float | None = 0.9, track_id: int = 1) -> Face:
     box = np.array([*points[:, :2].min(axis=0), *points[:, :2].max(axis=0)], np.float32)
     five = np.stack([points[468], points[473], points[4], points[61], points[291]])[:, :2].astype(np.float32)
     opened = None if eye_open is None else np.full(2, eye_open, np.float32)
-    return Face(track_id, box, five, 1.0, points, None, opened)
+    return Face(track_id, box, five, 1.0, points, _eyes.gaze_deg(points.astype(np.float64)), opened)

@@ -18,10 +18,11 @@ from livecam.store import Store
 from livecam.swap._mesh_shape import fit_pose
 from livecam.track import _eyes, _region
 from livecam.track import _topology as topology
+from livecam.track._gaze import GazeNetwork, picture_of
 from livecam.track._landmarks import MESH_MARGIN, MediaPipeLandmarker
 from livecam.types import F32, F64, MESH_POINTS, U8
 
-NAME = "livecam's tracker (MediaPipe face_landmark, iris_landmark); pose: Umeyama of rigid points to the mean persona"
+NAME = "livecam's tracker (MediaPipe face_landmark; gaze: our network gaze); pose: Umeyama of rigid points to the mean persona"
 PASSES = 2
 """Looks at one picture: the second one through the region that the first one found."""
 MOUTH = np.array(
@@ -37,12 +38,13 @@ EXPRESSION = np.concatenate([MOUTH, EYES])
 @dataclass(frozen=True, slots=True)
 class Reading:
     """mesh: (478, 3) float64 pixels; score: 0..1; rotation: (3, 3); gaze_deg: (2, 2) yaw, pitch of the image-left and image-right eye, relative to
-    the head; eye_open: (2,)."""
+    the head; irises_deg: (2, 2) the same by MediaPipe's irises; eye_open: (2,)."""
 
     mesh: F64
     score: float
     rotation: F64
     gaze_deg: F32
+    irises_deg: F32
     eye_open: F32
 
 
@@ -51,6 +53,7 @@ class Estimator:
 
     def __init__(self, store: Store, threads: int = 1) -> None:
         self._landmarker = MediaPipeLandmarker(store, threads)
+        self._gaze = GazeNetwork(store, threads)
 
     def read(self, picture: U8, near: F32 | F64) -> Reading:
         """picture: (H, W, 3) uint8 BGR. near: (>= 468, 2 or 3) landmarks that say where the face is, give or take."""
@@ -63,7 +66,9 @@ class Estimator:
                 found = self._landmarker.find(picture, found.region, -1)
         mesh = found.points_px
         pose = fit_pose(mean_face(), mesh[:MESH_POINTS].astype(np.float32))
-        return Reading(mesh, found.score, pose.rotation, _eyes.gaze_deg(mesh), _eyes.eye_open(mesh))
+        head = _eyes.head_deg(mesh)
+        gaze = np.array([self._gaze.read(picture_of(picture, mesh, left), head, left) for left in (False, True)], np.float32)
+        return Reading(mesh, found.score, pose.rotation, gaze, _eyes.gaze_deg(mesh, _eyes.MEDIAPIPE), _eyes.eye_open(mesh))
 
 
 @lru_cache(maxsize=1)

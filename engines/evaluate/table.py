@@ -158,6 +158,7 @@ class Bench:
             "pose_deg": pose_error_deg(reading.rotation, true_reading.rotation),
             "expression_share": expression_error(reading, true_reading),
             "gaze_deg": gaze_error_deg(reading.gaze_deg, true_reading.gaze_deg, counts),
+            "gaze_by_irises_deg": gaze_error_deg(reading.irises_deg, true_reading.irises_deg, counts),
             "found_share": float(reading.score > 0.5),
         }
 
@@ -208,9 +209,9 @@ def labels_and_readings(sample: Sample, reading: Reading, blinks: list[int]) -> 
         out |= {"seen_head_yaw": yaw, "true_head_yaw": float(sample.data["head"][0])}
         out |= {"seen_head_pitch": pitch, "true_head_pitch": -float(sample.data["head"][1])}
     if sample.has("gaze"):
-        seen = reading.gaze_deg.mean(axis=0)
-        out |= {"seen_gaze_yaw": float(seen[0]), "true_gaze_yaw": float(sample.data["gaze"][0])}
-        out |= {"seen_gaze_pitch": float(seen[1]), "true_gaze_pitch": float(sample.data["gaze"][1])}
+        for name, seen in (("gaze", reading.gaze_deg), ("irises", reading.irises_deg)):
+            for k, axis in enumerate(("yaw", "pitch")):
+                out |= {f"seen_{name}_{axis}": float(seen[:, k].mean()), f"true_{name}_{axis}": float(sample.data["gaze"][k])}
     if sample.has("actions") and blinks:
         out |= {"seen_eye_open": float(reading.eye_open.mean()), "true_eye_open": 1.0 - float(np.mean(sample.data["actions"][blinks]))}
     if sample.has("true_five"):
@@ -280,7 +281,7 @@ def _split(records: Records, keep: NDArray[np.bool_]) -> dict[str, Any]:
 
 def estimators(records: Records) -> dict[str, Any]:
     """Each estimator's own error on truth: against exact labels, and how far two readings of one scene under new camera noise differ."""
-    names: Sequence[str] = ("head_yaw", "head_pitch", "gaze_yaw", "gaze_pitch", "eye_open")
+    names: Sequence[str] = ("head_yaw", "head_pitch", "gaze_yaw", "gaze_pitch", "irises_yaw", "irises_pitch", "eye_open")
     against = {n: stats.linear_error(records.column(f"seen_{n}"), records.column(f"true_{n}")) for n in names if f"true_{n}" in records.values}
     rounded = {n: {k: _round(v) for k, v in row.items()} for n, row in against.items()}
     repeat = {n: as_json(stats.bootstrap(records.column(n), records.groups())) for n in records.values if n.startswith("repeat_")}

@@ -13,7 +13,7 @@ from livecam.store import sha256_of
 LICENCE = "Apache-2.0"
 MAKER = "livecam"
 UNIT = ("range = [0.0, 1.0]",)
-RANGES = {"x": UNIT, "target": UNIT, "data": ('colour = "RGB"', "range = [0.0, 255.0]")}
+RANGES = {"x": UNIT, "target": UNIT, "eye": ('colour = "RGB"', *UNIT), "data": ('colour = "RGB"', "range = [0.0, 255.0]")}
 """What else the card says of a tensor."""
 
 
@@ -82,5 +82,5 @@ def _write(
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) != int(abs(value)) else f"{value:.1f}"
+        return f"{value:.6g}" if not value.is_integer() else f"{value:.1f}"
     return json.dumps(value)

@@ -13,7 +13,7 @@
 `composed` makes the picture of them; livecam's frame path has its own form of it (`livecam.swap._lite_tensor`), for drawings of any size.
 
     base = mask * drawing + (1 - mask) * wearer
-    rgb  = base(at pixel + flow) * (1 + light) + change of colour        all enlarged bilinearly
+    rgb  = base(at pixel + flow) * (1 + light) + change of colour        all enlarged bilinearly; between the lids neither light nor change
     mask = mask + its change, where that is more: what `mesh` hides stays hidden, whatever the network has learnt
 
 Why so: what `mesh` gets wrong is mostly where a feature lies, and how the skin is lit. Moved, a feature stays as sharp as it was drawn; a network
@@ -34,10 +34,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
+from livecam.swap._lite_lines import EYES_CHANNEL, OPENING
 from livecam.swap._lite_tensor import FLOW_LIMIT
 
 IDENTITY_LENGTH = 128
 """Length of the identity's embedding."""
+LINES = 7
+"""First channel of the lines in `x`."""
 MASK = 3
 """Channel of the mask, after three of colour, in pictures and in `change`."""
 
@@ -144,7 +147,15 @@ def composed(x: Tensor, light: Tensor, flow: Tensor, change: Tensor) -> Tensor:
     limit = FLOW_LIMIT * size
     moved = nnf.grid_sample(base_of(x), _places(_enlarged(flow, size).clamp(-limit, limit)), "bilinear", "border", align_corners=False)
     added = _enlarged(change, size)
-    return torch.cat([moved * (1 + _enlarged(light, size)) + added[:, :MASK], x[:, 6:7] + torch.relu(added[:, MASK:])], dim=1)
+    skin = 1 - open_eyes(x)
+    colour = moved + skin * (moved * _enlarged(light, size) + added[:, :MASK])
+    return torch.cat([colour, x[:, 6:7] + torch.relu(added[:, MASK:])], dim=1)
+
+
+def open_eyes(x: Tensor) -> Tensor:
+    """(N, 1, S, S): `livecam.swap._lite_lines.open_eyes` of the lines in a network's input."""
+    eyes = x[:, LINES + EYES_CHANNEL][:, None]
+    return nnf.max_pool2d((eyes * (255.0 / OPENING)).clamp(max=1.0), 3, 1, 1)
 
 
 def _enlarged(field: Tensor, size: int) -> Tensor:

@@ -51,6 +51,7 @@ def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     pairs.add_argument("--face", type=float, default=0.0, metavar="PX", help="width of all faces, e.g. 380 with --size 640")
     pairs.add_argument("--held-out", action="store_true", help="people that no training set holds")
     pairs.add_argument("--twins", action="store_true", help="a second frame of every scene")
+    pairs.add_argument("--spread", type=int, default=8, metavar="K", help="personas in a shard; 64: each sample another one")
     pairs.add_argument("--resume", action="store_true", help="go on with a set")
     pairs.add_argument("--part", default="0/1", metavar="K/N",
                        help="only every Nth shard from K on, to share a set among processes")
@@ -75,7 +76,7 @@ def _run_pairs(args: argparse.Namespace) -> None:
 
     part, parts = _part(args.part)
     settings = pairs.Settings(args.out, args.count, args.seed, args.identities, args.personas,
-                              args.size, args.face, args.held_out, args.twins, part, parts)
+                              args.size, args.face, args.held_out, args.twins, part, parts, args.spread)
     pairs.make_pairs(settings, find_assets(args.assets), args.models, args.resume)
 
 

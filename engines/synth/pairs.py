@@ -44,8 +44,9 @@ Row = dict[str, NDArray[np.generic]]
 FORMAT = "livecam-pairs"
 VERSION = 1
 SHARD = 64
-WEARERS_A_SHARD, PERSONAS_A_SHARD, PAIRS_A_SHARD = 8, 8, 16
+WEARERS_A_SHARD, PERSONAS_A_SHARD = 8, 8
 """Few people in a shard, so that what is built for them is used several times."""
+PAIRS_A_PERSONA = 2
 SHIPPED = 10
 """The personas that ship first come first among the personas of a training set."""
 PERSONA_SEEDS_FROM = 5_000
@@ -61,7 +62,7 @@ MOST_SIZE_PX = 1024
 class Settings:
     """What a set is made of. identities: wearers; personas: faces put on; held_out: people that no
     training set holds; twins: a second frame of each scene; size: of the crops; face_px: width of
-    all faces, 0 for random ones; part, parts: this process' share."""
+    all faces, 0 for random ones; part, parts: this process' share; spread: personas in a shard."""
 
     out: Path
     count: int
@@ -74,6 +75,7 @@ class Settings:
     twins: bool = False
     part: int = 0
     parts: int = 1
+    spread: int = PERSONAS_A_SHARD
 
     @property
     def shards(self) -> int:
@@ -179,8 +181,12 @@ class Studio:
         s = self._settings
         rng = np.random.default_rng([s.seed, number, 0xA7])
         some = rng.permutation(s.identities)[:WEARERS_A_SHARD]
-        others = rng.permutation(s.personas)[:PERSONAS_A_SHARD]
-        pairs = [(int(rng.choice(some)), int(rng.choice(others))) for _ in range(PAIRS_A_SHARD)]
+        others = rng.permutation(s.personas)[:s.spread]
+        if s.spread > PERSONAS_A_SHARD:
+            pairs = [(int(rng.choice(some)), int(other)) for other in others]
+        else:
+            count = PAIRS_A_PERSONA * PERSONAS_A_SHARD
+            pairs = [(int(rng.choice(some)), int(rng.choice(others))) for _ in range(count)]
         wanted = min(SHARD, s.count - number * SHARD)
         rows: list[Row] = []
         tried = 0
@@ -267,6 +273,8 @@ def check(settings: Settings) -> None:
     if settings.count < 1 or settings.identities < 1 or settings.personas < 1:
         raise AssetsError("expected at least one sample, wearer and persona; raise --count, "
                           "--identities, --personas")
+    if not PERSONAS_A_SHARD <= settings.spread <= SHARD:
+        raise AssetsError(f"expected --spread {PERSONAS_A_SHARD} to {SHARD}, found {settings.spread}")
     if not 0 <= settings.part < settings.parts:
         raise AssetsError(f"expected --part K/N with 0 <= K < N, found "
                           f"{settings.part}/{settings.parts}")

@@ -38,6 +38,7 @@ VEIL_SHRINK = 4
 """The blur is done on a picture so much smaller: that is as good and costs a sixteenth."""
 LINE, OPENING, IRIS = 255, 80, 170
 """Values of lines, of the filled openings of eyes and mouth, and of irises."""
+EYES_CHANNEL = 1
 
 
 def draw(landmarks: F32, size: int) -> U8:
@@ -62,6 +63,12 @@ def draw(landmarks: F32, size: int) -> U8:
     cv2.fillPoly(lips, [fixed[INNER_LIPS]], OPENING, cv2.LINE_AA, SHIFT)
     _lines(lips, [fixed[INNER_LIPS], fixed[OUTER_LIPS]], closed=True)
     return cv2.merge([face, eyes, lips])  # type: ignore[return-value]
+
+
+def open_eyes(lines: U8) -> U8:
+    """(size, size) uint8: 255 between the lids and on their edges, of lines (size, size, 3)."""
+    eyes = cv2.convertScaleAbs(cv2.extractChannel(lines, EYES_CHANNEL), alpha=255.0 / OPENING)
+    return cv2.dilate(eyes, np.ones((3, 3), np.uint8))  # type: ignore[return-value]
 
 
 def _lines(image: U8, lines: list[NDArray[np.int32]], closed: bool) -> None:

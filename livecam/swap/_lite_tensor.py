@@ -66,22 +66,26 @@ def find(flow: F32, limit: np.float32) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def change(moved: U8, light: F32, added: F32, crop: U8, alpha: U8) -> None:
-    """crop (N, N, 3) = moved * (1 + light) + added; alpha (N, N), in place, only grows. light (N, N, 3) BGR, added (N, N, 4) BGR and mask, 0..1."""
+def change(moved: U8, light: F32, added: F32, eyes: U8, crop: U8, alpha: U8) -> None:
+    """crop (N, N, 3) = moved * (1 + light) + added, where eyes (N, N) does not say 255; alpha (N, N), in place, only grows. light (N, N, 3) BGR,
+    added (N, N, 4) BGR and mask, 0..1."""
     size = alpha.shape[0]
     for i in range(size):
         for j in range(size):
+            keep = np.float32(1.0) - np.float32(eyes[i, j]) * _UNIT
             for c in range(3):
-                value = np.float32(moved[i, j, c]) * (np.float32(1.0) + light[i, j, c]) + added[i, j, c] * _FULL
+                own = np.float32(moved[i, j, c])
+                value = own + keep * (own * light[i, j, c] + added[i, j, c] * _FULL)
                 crop[i, j, c] = np.uint8(min(max(value, np.float32(0.0)), _FULL) + _HALF)
             value = np.float32(alpha[i, j]) + max(added[i, j, 3], np.float32(0.0)) * _FULL
             alpha[i, j] = np.uint8(min(value, _FULL) + _HALF)
 
 
-def compose(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
+def compose(veil: U8, eyes: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
     """The network's picture, in place of the drawing crop (N, N, 3) and its mask alpha (N, N). False, and nothing drawn, when a value is not finite.
 
-    veil: (S, S, 3), the wearer as the network saw them; light (1, 3, h, h), flow (1, 2, k, k), added (1, 4, k, k).
+    veil: (S, S, 3), the wearer as the network saw them; eyes: (S, S) uint8, 255 where neither light nor colour changes: fields as coarse as these
+    smear skin over the whites; light (1, 3, h, h), flow (1, 2, k, k), added (1, 4, k, k).
     """
     if not np.isfinite(float(light.sum()) + float(flow.sum()) + float(added.sum())):
         return False
@@ -92,7 +96,7 @@ def compose(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) ->
     moved = cv2.remap(crop, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lit = resized(np.ascontiguousarray(light[0, ::-1].transpose(1, 2, 0)), size)
     more = resized(np.asarray(cv2.merge([added[0, c] for c in (2, 1, 0, 3)]), np.float32), size)
-    change(np.asarray(moved, np.uint8), lit, more, crop, alpha)
+    change(np.asarray(moved, np.uint8), lit, more, resized(eyes, size), crop, alpha)
     return True
 
 
@@ -104,7 +108,7 @@ def resized(picture: Any, size: int) -> Any:
     return cv2.resize(picture, (size, size), interpolation=how)
 
 
-def compose_plain(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
+def compose_plain(veil: U8, eyes: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: U8) -> bool:
     """`compose` in NumPy, each pixel by its formula."""
     if not all(np.isfinite(part).all() for part in (light, flow, added)):
         return False
@@ -115,8 +119,8 @@ def compose_plain(veil: U8, light: F32, flow: F32, added: F32, crop: U8, alpha: 
     moves = np.clip(_enlarged_plain(_planes_last(flow), size) * (size / own), -FLOW_LIMIT * size, FLOW_LIMIT * size)
     moved = bilinear_plain(base, np.clip(x + moves[..., 0], 0, size - 1), np.clip(y + moves[..., 1], 0, size - 1))
     more = _enlarged_plain(_planes_last(added), size)
-    lit = moved * (1.0 + _enlarged_plain(_planes_last(light), size)[..., ::-1]) + 255.0 * more[..., 2::-1]
-    crop[:] = np.clip(lit, 0.0, 255.0) + 0.5
+    changed = moved * _enlarged_plain(_planes_last(light), size)[..., ::-1] + 255.0 * more[..., 2::-1]
+    crop[:] = np.clip(moved + (1.0 - _enlarged_plain(eyes[..., None], size) / 255.0) * changed, 0.0, 255.0) + 0.5
     alpha[:] = np.clip(alpha + 255.0 * np.maximum(more[..., 3], 0.0), 0.0, 255.0) + 0.5
     return True
 

@@ -44,7 +44,7 @@ def warm_up() -> None:
     picture, plane = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
     tensor.fill(picture, picture, plane, picture, np.zeros((1, PLANES, size, size), np.float32))
     light, flow, added = (np.zeros((1, planes, side, side), np.float32) for planes, side in ((3, 2), (2, 4), (4, 4)))
-    tensor.compose(picture, light, flow, added, picture.copy(), plane)
+    tensor.compose(picture, plane, light, flow, added, picture.copy(), plane)
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class LiteSwapper:
         veil = lines.veiled(wearer)
         tensor.fill(veil, drawing, mask, lined, bench.x)
         result = bench.tier.network.run({"x": bench.x, "film": bench.film})
-        return tensor.compose(veil, result["light"], result["flow"], result["change"], base.crop, base.mask)
+        return tensor.compose(veil, lines.open_eyes(lined), result["light"], result["flow"], result["change"], base.crop, base.mask)
 
 
 def _spec(size_px: int) -> CropSpec:

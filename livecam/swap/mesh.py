@@ -35,7 +35,9 @@ GAZE_LIMIT = 0.72
 GAZE_SMOOTH = 0.6
 """Share of a new frame's gaze: eyes jump, so hardly any smoothing."""
 GAZE_REST = 0.004
-"""How fast the wearer's own resting height of the iris is learnt."""
+"""How fast the wearer's own resting height of the gaze is learnt..."""
+GAZE_REST_LIMIT = 0.14
+"""... which is never more than this off (8 degrees): who reads from a screen below the camera looks down all the time."""
 LIGHT_EVERY = 4
 """Frames between two looks at the light: it is smoothed over ten."""
 LIGHT_STEP = 0.4
@@ -144,7 +146,7 @@ class MeshSwapper:
         raw = shape.mesh_openness(points) if face.eye_open is None else face.eye_open.astype(np.float64)
         widths = np.array([math.dist(points[eye.index[0], :2].tolist(), points[eye.index[8], :2].tolist()) for eye in worn.eyes])
         openness = track.wearer.openness(raw, widths)
-        gaze = _gaze(worn, track.wearer, seen, pose, openness)
+        gaze = _gaze(track.wearer, face, openness)
         mesh, middles = _shaped(worn, track.wearer, points, pose, openness)
         lit = self._lit(worn, track, crop, points, pose)
         out, mask = crop.copy(), np.zeros(crop.shape[:2], np.uint8)
@@ -241,20 +243,18 @@ def _to_crop(face: Face, alignment: Alignment) -> F32:
     return out
 
 
-def _gaze(worn: Worn, wearer: shape.Wearer, seen: F32, pose: shape.Pose, openness: F64) -> F64:
+def _gaze(wearer: shape.Wearer, face: Face, openness: F64) -> F64:
     """(2,) offset of the iris from looking straight ahead, x and y in eyeball radii, in the head's frame; both eyes alike."""
-    offsets, weight = np.zeros(2), 0.0
-    for eye, centre, opened in zip(worn.eyes, (topology.RIGHT_IRIS, topology.LEFT_IRIS), openness, strict=True):
-        rel = pose.undo(seen[[centre, eye.index[0], eye.index[8]]])
-        wide = max(math.dist(rel[1].tolist(), rel[2].tolist()), 1e-3)
-        offset = (rel[0] - (rel[1] + rel[2]) / 2)[:2] * (eye.width / wide) - eye.iris[:2]
-        share = max(float(opened) - BLINK_HOLD, 0.0)
-        offsets += share * offset / eye.ball
-        weight += share
-    if weight > 0.05:
-        offset = offsets / weight
-        wearer.gaze_rest[1] += max(GAZE_REST, 1.0 / (wearer.frames + 1.0)) * (offset[1] - wearer.gaze_rest[1])
-        wearer.gaze += GAZE_SMOOTH * (offset - wearer.gaze_rest - wearer.gaze)
+    if face.gaze_deg is not None:
+        share = np.maximum(openness - BLINK_HOLD, 0.0)
+        weight = float(share.sum())
+        yaw, pitch = np.radians(face.gaze_deg.astype(np.float64)).T
+        if weight > 0.05:
+            offset = np.array([float(share @ (np.sin(yaw) * np.cos(pitch))), float(share @ np.sin(pitch))]) / weight
+            rest = wearer.gaze_rest
+            rest[1] += max(GAZE_REST, 1.0 / (wearer.frames + 1.0)) * (offset[1] - rest[1])
+            rest[1] = min(max(rest[1], -GAZE_REST_LIMIT), GAZE_REST_LIMIT)
+            wearer.gaze += GAZE_SMOOTH * (offset - rest - wearer.gaze)
     length = math.hypot(*wearer.gaze.tolist())
     return wearer.gaze * min(1.0, GAZE_LIMIT / max(length, 1e-6))
 

@@ -11,7 +11,7 @@ Convention:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -20,19 +20,17 @@ from livecam import geometry, runtimes
 from livecam.errors import ModelShapeError
 from livecam.runtimes import Runtime
 from livecam.store import Store
-from livecam.track import _points, _region
+from livecam.track import _eyes, _points, _region
 from livecam.track import _topology as topology
+from livecam.track._gaze import IRIS_SIDE_PX, GazeNetwork, eye_region
 from livecam.track._region import Region
 from livecam.types import F32, F64, MESH_POINTS, MESH_POINTS_WITH_IRIS, U8, Detection
 
 MESH_SIDE_PX = 192
-IRIS_SIDE_PX = 64
 MESH_MARGIN = 1.5
 """Side of the region over the mesh's longer extent (MediaPipe's own)."""
 DETECTION_MARGIN = 1.6
 """The same over a detector's box, which leaves out the chin's edge and the forehead."""
-IRIS_MARGIN = 2.3
-"""Side of an eye's region over the distance of its corners (MediaPipe's own)."""
 EYE_ROWS, IRIS_ROWS = 71, 76
 """The iris network's points of the eye region, and all of them."""
 PUPIL_REST = 0.57
@@ -105,30 +103,41 @@ class Iris:
                 f"found {self._network.inputs[0].shape} and {sorted(sizes)}; fetch the model anew"
             )
         self._eye, self._iris = sizes[213], sizes[15]
-        self._crop = np.zeros((1, IRIS_SIDE_PX, IRIS_SIDE_PX, 3), np.float32)
+        self.crop = np.zeros((1, IRIS_SIDE_PX, IRIS_SIDE_PX, 3), np.float32)
+        """What it saw last."""
 
     def run(self, image: U8, mesh: F64, left: bool, frame: F64) -> F64:
         """(76, 2) of the subject's `left` or right eye: 71 points of its region, 5 of the iris. mesh: (>= 468, 3), where to look.
         frame: frame pixels -> the units wanted."""
-        first, second = topology.LEFT_EYE_CORNERS if left else topology.RIGHT_EYE_CORNERS
-        region = _region.around_two(mesh[first], mesh[second], IRIS_MARGIN)
-        _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left, out=self._crop[0])
-        out = self._network.run({self._input: self._crop})
+        region = eye_region(mesh, left)
+        _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left, out=self.crop[0])
+        out = self._network.run({self._input: self.crop})
         both, matrix = np.empty((IRIS_ROWS, 2)), geometry.compose(frame, to_frame(region, IRIS_SIDE_PX, mirrored=left))
         _points.carry(out[self._eye].reshape(EYE_ROWS, 3), matrix, both[:EYE_ROWS])
         _points.carry(out[self._iris].reshape(IRIS_ROWS - EYE_ROWS, 3), matrix, both[EYE_ROWS:])
         return both
 
 
+@dataclass(slots=True)
+class _Eyes:
+    """What is kept of a track's eyes, by whether it is the left one. places: (76, 2) in the eye's own frame; gaze: yaw, pitch in degrees."""
+
+    places: dict[bool, F64] = field(default_factory=dict[bool, F64])
+    gaze: dict[bool, F64] = field(default_factory=dict[bool, F64])
+    next_left: bool = False
+
+
 class MediaPipeLandmarker:
     """The mesh of 468 points, its eye regions and irises refined. One eye is refined in each frame, in turn (the iris network
-    costs more than the mesh): between its turns an eye stays as it was between its corners, and moves along with the other one."""
+    costs more than the mesh): between its turns an eye stays as it was between its corners, and moves along with the other one.
 
-    def __init__(self, store: Store, threads: int) -> None:
+    gaze: where irises are put by what `gaze` says instead of the iris network; None leaves them as that one gives them."""
+
+    def __init__(self, store: Store, threads: int, gaze: GazeNetwork | None = None) -> None:
         self._mesh = FaceMesh(store, threads)
         self._iris = Iris(store, threads)
-        self._eyes: dict[int, dict[bool, F64]] = {}
-        self._next_left: dict[int, bool] = {}
+        self._gaze = gaze
+        self._eyes: dict[int, _Eyes] = {}
 
     def seed(self, detection: Detection) -> Region:
         """Around the detector's box, turned by its eyes; upright when it has no points."""
@@ -158,26 +167,31 @@ class MediaPipeLandmarker:
     def forget(self, track_id: int) -> None:
         """Drop what was kept of a track's eyes."""
         self._eyes.pop(track_id, None)
-        self._next_left.pop(track_id, None)
 
     def _refine(self, image: U8, mesh: F64, track_id: int) -> None:
         """Eye regions and irises of `mesh` in place."""
-        kept = self._eyes.get(track_id, {})
-        turn = self._next_left.get(track_id, False)
+        eyes = self._eyes.get(track_id) or _Eyes()
+        turn, places = eyes.next_left, eyes.places
         frames = {left: eye_frame(mesh, left) for left in (False, True)}
-        before = kept.get(turn)
+        before, gaze_before = places.get(turn), eyes.gaze.get(turn)
         for left in (False, True):
-            if left == turn or left not in kept:
-                kept[left] = self._iris.run(image, mesh, left, frames[left])
+            if left == turn or left not in places:
+                places[left] = self._iris.run(image, mesh, left, frames[left])
+                if self._gaze is not None:
+                    eyes.gaze[left] = self._gaze.read(self._iris.crop, _eyes.head_deg(mesh), left)
         if before is not None:
-            move_along(kept[not turn], kept[turn] - before)
+            move_along(places[not turn], places[turn] - before)
+        if gaze_before is not None:
+            eyes.gaze[not turn] += eyes.gaze[turn] - gaze_before
         for left in (False, True):
             region = topology.LEFT_EYE_REGION if left else topology.RIGHT_EYE_REGION
             iris = topology.LEFT_IRIS if left else topology.RIGHT_IRIS
-            _points.place(mesh, kept[left], geometry.invert(frames[left]), region, iris.start, topology.EYE_CONTOUR)
+            _points.place(mesh, places[left], geometry.invert(frames[left]), region, iris.start, topology.EYE_CONTOUR)
+        if self._gaze is not None:
+            _eyes.put_irises(mesh, eyes.gaze[False], eyes.gaze[True])
         if track_id >= 0:
-            self._eyes[track_id] = kept
-            self._next_left[track_id] = not turn
+            eyes.next_left = not turn
+            self._eyes[track_id] = eyes
 
 
 def move_along(eye: F64, shift: F64) -> None:

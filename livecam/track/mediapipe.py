@@ -1,4 +1,5 @@
-"""Tracker `mediapipe`: 478 points by MediaPipe's face_landmark and iris_landmark networks (weights Apache-2.0), followed from the previous mesh."""
+"""Tracker `mediapipe`: 478 points by MediaPipe's face_landmark and iris_landmark networks (weights Apache-2.0), followed from the previous mesh;
+irises lie where our own network `gaze` says that the eyes look."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from livecam.store import Store
 from livecam.track import _eyes, _points, _smooth
 from livecam.track import _topology as topology
 from livecam.track._follow import Follower
+from livecam.track._gaze import GazeNetwork
 from livecam.track._landmarks import MediaPipeLandmarker
 from livecam.types import F64, Face
 
@@ -19,8 +21,9 @@ def open(config: TrackConfig, store: Store, threads: int = 1) -> Follower:
     """The tracker on the CPU. Raises ModelFileError, ModelShapeError."""
     _points.warm_up()
     _smooth.warm_up()
-    licences = sorted({store.card(name).licence for name in ("face_landmark", "iris_landmark")})
-    return Follower(config, MediaPipeLandmarker(store, threads), topology.STABLE, finish, f"MediaPipe face mesh and iris: {', '.join(licences)}")
+    licences = sorted({store.card(name).licence for name in ("face_landmark", "iris_landmark", "gaze")})
+    landmarker = MediaPipeLandmarker(store, threads, GazeNetwork(store, threads))
+    return Follower(config, landmarker, topology.STABLE, finish, f"MediaPipe face mesh and iris, our own gaze: {', '.join(licences)}")
 
 
 def finish(face: Face, points: F64) -> Face:

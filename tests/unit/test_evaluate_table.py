@@ -29,7 +29,7 @@ class _Estimator:
         mesh = np.asarray(near, np.float64).copy()
         mesh[:, 0] += inside.mean() * 0.01
         gaze = np.full((2, 2), inside.mean() * 0.1, np.float32)
-        return Reading(mesh, 0.9, turn, gaze, np.ones(2, np.float32))
+        return Reading(mesh, 0.9, turn, gaze, gaze, np.ones(2, np.float32))
 
 
 class _Judge:

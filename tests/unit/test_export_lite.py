@@ -24,6 +24,7 @@ from engines.train.people import People  # noqa: E402
 from livecam import runtimes  # noqa: E402
 from livecam.store import read_cards, sha256_of  # noqa: E402
 from livecam.swap import _lite_tensor  # noqa: E402
+from livecam.swap._lite_lines import OPENING, open_eyes  # noqa: E402
 from livecam.swap._lite_weights import read_mapper  # noqa: E402
 
 
@@ -79,9 +80,11 @@ def test_the_loop_composes_as_training_does() -> None:
     alpha = cv2.GaussianBlur(cv2.circle(np.zeros((size, size), np.uint8), (16, 16), 11, 255, -1), (0, 0), 2)
     parts = [rng.normal(0, s, shape).astype(np.float32) for s, shape in ((0.2, (1, 3, 4, 4)), (2, (1, 2, 8, 8)), (0.1, (1, 4, 8, 8)))]
     x = np.zeros((1, 10, size, size), np.float32)
-    _lite_tensor.fill(veil, crop, alpha, np.zeros_like(crop), x)
+    drawn_lines = np.zeros_like(crop)
+    cv2.ellipse(drawn_lines, (11, 12), (5, 2), 0, 0, 360, (0, OPENING, 0), -1, cv2.LINE_AA)
+    _lite_tensor.fill(veil, crop, alpha, drawn_lines, x)
     wanted = 255 * composed(torch.from_numpy(x), *(torch.from_numpy(part) for part in parts)).clamp(0, 1)[0].numpy()
-    assert _lite_tensor.compose(veil, *parts, crop, alpha)  # type: ignore[misc]
+    assert _lite_tensor.compose(veil, open_eyes(drawn_lines), *parts, crop, alpha)  # type: ignore[misc]
     apart = np.abs(crop[..., ::-1].transpose(2, 0, 1) - wanted[0:3])
     assert apart.max() <= 4 and apart.mean() < 0.7
     assert np.abs(alpha - wanted[3]).max() <= 1

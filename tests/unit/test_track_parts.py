@@ -77,6 +77,19 @@ def test_gaze_is_ahead_at_rest_and_has_the_signs_of_the_convention() -> None:
     assert (down[:, 1] > 15).all() and (np.abs(down[:, 0]) < 8).all()
 
 
+@pytest.mark.parametrize("yaw_deg", [-25.0, 0.0, 30.0])
+def test_irises_are_put_where_the_gaze_is_read_again(yaw_deg: float) -> None:
+    mesh = head(yaw_deg)
+    before = mesh.copy()
+    asked = np.array([[12.0, -6.0], [-18.0, 9.0]])
+    _eyes.put_irises(mesh, asked[0], asked[1])
+    assert np.abs(_eyes.gaze_deg(mesh) - asked).max() < 1e-3
+    moved = np.abs(mesh - before).max(axis=1) > 0
+    assert moved[468:].all() and not moved[:468].any()
+    assert np.abs(_eyes.gaze_deg(mesh, _eyes.MEDIAPIPE) - asked).max() > 3, "another eyeball says something else"
+    assert abs(_eyes.head_deg(mesh)[0] - -yaw_deg) < 12
+
+
 def test_gaze_survives_an_iris_far_outside_its_eye() -> None:
     assert np.isfinite(_eyes.gaze_deg(head(look=(500.0, -400.0)))).all()
     assert np.isfinite(_eyes.gaze_deg(np.zeros((478, 3)))).all()
