@@ -38,8 +38,13 @@ BARE_SHRINK = 4
 """Hair is found and painted over on a picture so many times smaller; what is not hair keeps every pixel."""
 HAIR_EDGE = 0.12
 """The same for the thin ends of strands, next to hair."""
+EYE_SHARE = 0.06
+"""Width of the line around the lids inside which nothing is taken for hair, nor for skin, in face widths."""
+EDGE_SHARE = 0.12
+"""Width of the rim of the face from which hair grows in, in face widths."""
+NOSTRILS = (129, 358)
 BROW_SHARE = 0.02
-"""Brows and lids, widened by this share of the face's width, are never taken for hair."""
+"""Brows, lids and what lies between them, widened by this share of the face's width, are never taken for hair."""
 SPRITES = ("tongue", "teeth_lower", "teeth_upper")
 """Of the mouth's inside, in the order in which they are drawn."""
 SPRITE_LIGHT = (0.55, 0.8, 0.95)
@@ -243,26 +248,38 @@ def _bare(picture: U8, mesh: F32) -> U8:
 
 def _hair(picture: U8, points: F32, width: float) -> tuple[U8, NDArray[np.bool_]]:
     """(H, W) 1 where hair is to be painted over, and where skin to take for it may lie."""
-    zone, kept = np.zeros(picture.shape[:2], np.uint8), np.zeros(picture.shape[:2], np.uint8)
+    zone, kept, eyes = (np.zeros(picture.shape[:2], np.uint8) for _ in range(3))
     cv2.fillPoly(zone, [np.rint(points[list(topology.OVAL), :2]).astype(np.int32)], (1,))
-    for brow, upper in ((topology.RIGHT_BROW, topology.RIGHT_UPPER), (topology.LEFT_BROW, topology.LEFT_UPPER)):
-        hull = cv2.convexHull(np.rint(points[list(brow + upper), :2]).astype(np.int32))
-        cv2.fillPoly(kept, [hull], (1,))
-        cv2.polylines(kept, [hull], True, (1,), max(1, round(BROW_SHARE * width)))
-    kept = cast(U8, kept & cast(U8, cv2.erode(zone, _square(0.13 * width))))
+    for lids in (topology.RIGHT_UPPER + topology.RIGHT_LOWER, topology.LEFT_UPPER + topology.LEFT_LOWER):
+        hull = cv2.convexHull(np.rint(points[list(lids), :2]).astype(np.int32))
+        cv2.fillPoly(eyes, [hull], (1,))
+        cv2.polylines(eyes, [hull], True, (1,), max(1, round(EYE_SHARE * width)))
+    # Sockets and the bridge of the nose lie in shadow, which is no hair.
+    middle = topology.RIGHT_BROW + topology.LEFT_BROW + topology.RIGHT_LOWER + topology.LEFT_LOWER + NOSTRILS
+    hull = cv2.convexHull(np.rint(points[list(middle), :2]).astype(np.int32))
+    cv2.fillPoly(kept, [hull], (1,))
+    cv2.polylines(kept, [hull], True, (1,), max(1, round(BROW_SHARE * width)))
+    kept = cast(U8, (kept & cast(U8, cv2.erode(zone, _square(0.13 * width)))) | eyes)
     inner = cv2.erode(zone, _square(0.2 * width)) > 0
     zone = cast(U8, cv2.dilate(zone, _square(0.04 * width)))
-    middle, reach = float(points[:MESH_POINTS, 0].min()) + width / 2, SIDE_SHARE * width
-    zone[round(float(points[4, 1])) :, round(middle - reach) : round(middle + reach)] = 0
+    centre, reach = float(points[:MESH_POINTS, 0].min()) + width / 2, SIDE_SHARE * width
+    zone[round(float(points[4, 1])) :, round(centre - reach) : round(centre + reach)] = 0
     zone[round(float(points[13, 1])) :] = 0
     colours = np.log(picture.astype(np.float32) + 8.0)
     off = colours - np.median(colours[inner], axis=0)
     luma = off @ light.LUMA
     hair = (np.abs(luma) > HAIR_LUMA) | (np.abs(off - luma[..., None]).max(axis=-1) > HAIR_CHROMA)
-    sure = (hair & (zone > 0) & (kept == 0)).astype(np.uint8)
+    sure = _reaching((hair & (zone > 0) & (kept == 0)).astype(np.uint8), cast(U8, cv2.erode(zone, _square(EDGE_SHARE * width))) == 0)
     fringe = (cv2.dilate(sure, _square(0.14 * width)) > 0) & (luma < -HAIR_EDGE)
     found = cast(U8, cv2.dilate(sure | fringe.astype(np.uint8), _square(0.035 * width)))
-    return found & zone & (1 - kept), (zone > 0) | inner
+    return found & zone & (1 - kept), ((zone > 0) | inner) & (eyes == 0)
+
+
+def _reaching(mask: U8, edge: NDArray[np.bool_]) -> U8:
+    """The parts of mask (H, W) that reach the edge: hair grows in from outside, a shine on the forehead does not."""
+    _, parts = cv2.connectedComponents(mask)
+    wanted = np.unique(parts[edge & (mask > 0)])
+    return np.isin(parts, wanted[wanted > 0]).astype(np.uint8)
 
 
 def _square(side: float) -> U8:
@@ -331,7 +348,8 @@ def _white(picture: U8) -> float:
 def _grown(picture: U8) -> U8:
     """Colours carried outwards over what is transparent, so that samples past the edge are not black."""
     solid = picture[..., 3] > 128
-    small = cv2.resize(np.dstack([picture[..., :3] * solid[..., None], 255 * solid]).astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    known = np.dstack([picture[..., :3] * solid[..., None], 255 * solid]).astype(np.float32)
+    small = cv2.resize(known, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     alpha = small[..., 3] / 255.0
     out = small[..., :3] / np.maximum(alpha, 1e-4)[..., None]
     alpha = np.ceil(alpha)

@@ -10,13 +10,14 @@ import drawn_face
 import numpy as np
 import pytest
 
+from livecam import persona as shipped
 from livecam.config import SwapConfig
 from livecam.errors import PersonaError, StageError
 from livecam.image import crop as crop_of
 from livecam.swap import _mesh_light as light
 from livecam.swap import _mesh_raster as raster
 from livecam.swap import _mesh_triangles as topology
-from livecam.swap import mesh
+from livecam.swap import _mesh_worn, mesh
 from livecam.swap._mesh_worn import prepare, vertex_normals
 from livecam.types import Alignment, Persona, Swapped
 
@@ -319,3 +320,17 @@ def test_lanes_hold_all_four_channels() -> None:
     lanes = raster.to_lanes(picture)
     back = np.stack([(lanes >> np.uint64(16 * k)) & np.uint64(0xFFFF) for k in range(4)], axis=-1)
     assert np.array_equal(back, picture)
+
+
+@pytest.mark.parametrize("name", ["tomas", "noor", "lucia", "ada"])
+def test_hair_is_painted_over_and_eyes_sockets_and_nose_are_left_alone(name: str) -> None:
+    """Irises once ran into the cheeks below them, and shadows beside the nose went."""
+    worn = shipped.load(name)
+    picture, points = worn.images["neutral"], worn.meshes["neutral"]
+    change = np.abs(_mesh_worn._bare(picture, points).astype(int) - picture).max(axis=2)
+    middle = np.zeros(change.shape, np.uint8)
+    inner = [*topology.RIGHT_BROW[2:5], *topology.LEFT_BROW[2:5], *topology.RIGHT_LOWER, *topology.LEFT_LOWER, 4]
+    cv2.fillPoly(middle, [cv2.convexHull(np.rint(points[inner, :2]).astype(np.int32))], (1,))
+    assert change[middle > 0].max() <= 2
+    if name == "lucia":
+        assert change[round(float(points[10, 1])) :, : round(float(points[127, 0]))].max() > 30, "a fringe of black hair hangs there"
