@@ -32,6 +32,10 @@ def _train(argv: list[str]) -> int:
         from engines.train.gaze import main as gaze
 
         return gaze(argv[1:])
+    if argv[:1] == ["shape"]:
+        from engines.train.shape import main as shape
+
+        return shape(argv[1:])
     from engines.train.cli import main as others
 
     return others(argv)

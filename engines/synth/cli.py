@@ -22,9 +22,6 @@ def _parser() -> argparse.ArgumentParser:
                              "../shared/persona-assets beside the repository)")
     commands = parser.add_subparsers(dest="command", required=True)
     personas = commands.add_parser("personas", parents=[common], help="render the persona files")
-    personas.add_argument("--models", type=Path, default=None, metavar="DIR",
-                          help="folder with face_landmark.tflite and iris_landmark.tflite "
-                               "(default: livecam's model store, which fetches them)")
     personas.add_argument("--only", nargs="*", default=None, metavar="ID")
     personas.add_argument("--out", type=Path, default=REPOSITORY / "livecam/persona/files")
     personas.add_argument("--sheet", type=Path, default=REPOSITORY / "docs/personas.jpg")
@@ -55,7 +52,6 @@ def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     pairs.add_argument("--resume", action="store_true", help="go on with a set")
     pairs.add_argument("--part", default="0/1", metavar="K/N",
                        help="only every Nth shard from K on, to share a set among processes")
-    pairs.add_argument("--models", type=Path, default=None, metavar="DIR")
     sheet = commands.add_parser("sheet", help="a contact sheet of a set")
     sheet.add_argument("--set", type=Path, required=True, metavar="DIR", dest="folder")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -77,7 +73,7 @@ def _run_pairs(args: argparse.Namespace) -> None:
     part, parts = _part(args.part)
     settings = pairs.Settings(args.out, args.count, args.seed, args.identities, args.personas,
                               args.size, args.face, args.held_out, args.twins, part, parts, args.spread)
-    pairs.make_pairs(settings, find_assets(args.assets), args.models, args.resume)
+    pairs.make_pairs(settings, find_assets(args.assets), args.resume)
 
 
 def main(argv: list[str]) -> int:
@@ -102,7 +98,7 @@ def main(argv: list[str]) -> int:
         else:
             from engines.synth import personas
 
-            personas.make_personas(assets, args.models, args.out, args.sheet, args.only)
+            personas.make_personas(assets, args.out, args.sheet, args.only)
     except AssetsError as error:
         print(f"engines synth: {error}", file=sys.stderr)
         return 2

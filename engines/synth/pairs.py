@@ -34,7 +34,7 @@ from engines.synth.landmarks import Landmarker
 from engines.synth.live import SPEC, Live, Seen
 from engines.synth.people import PEOPLE, Someone
 from engines.synth.person import Look
-from engines.synth.personas import find_models, make_persona
+from engines.synth.personas import make_persona
 from engines.synth.picture import Shot, landmark_vertices, shoot
 from engines.synth.scene import Renderer
 from livecam import geometry, image
@@ -106,12 +106,12 @@ def bare_forehead(look: Look) -> Look:
 class Studio:
     """Draws the samples of a set; keeps people and persona files."""
 
-    def __init__(self, settings: Settings, assets: Path, models: Path | None) -> None:
+    def __init__(self, settings: Settings, assets: Path) -> None:
         self._settings = settings
         self._assets = assets
         self._people = settings.out / "people"
         self._cast = Cast(assets, settings.out / "people-cache")
-        self._landmarker = Landmarker(find_models(models))
+        self._landmarker = Landmarker()
         self._live = Live(self._people, settings.size)
         self._names = action_names()
 
@@ -289,8 +289,7 @@ def _known_held_out(settings: Settings) -> bool:
     return bool(json.loads(path.read_text(encoding="utf-8"))["held_out"])
 
 
-def make_pairs(settings: Settings, assets: Path, models: Path | None = None,
-               resume: bool = False) -> int:
+def make_pairs(settings: Settings, assets: Path, resume: bool = False) -> int:
     """Write this process' shards that are not there yet; how many were written.
 
     Raises AssetsError for settings that cannot be met, or a folder with shards without `resume`.
@@ -299,7 +298,7 @@ def make_pairs(settings: Settings, assets: Path, models: Path | None = None,
     settings.out.mkdir(parents=True, exist_ok=True)
     if not resume and any(settings.out.glob("pairs-*.npz")):
         raise AssetsError(f"{settings.out} already holds shards; pass --resume to go on with them")
-    studio = Studio(settings, assets, models)
+    studio = Studio(settings, assets)
     written = 0
     for number in range(settings.part, settings.shards, settings.parts):
         path = settings.out / f"pairs-{number:05d}.npz"

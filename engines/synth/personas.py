@@ -22,6 +22,7 @@ from engines.synth.people import PEOPLE, Someone
 from engines.synth.person import UPPER_TEETH_FROM, Person
 from engines.synth.scene import ALL, Camera, Parts, Renderer
 from engines.synth.shade import EYE, TEETH, TONGUE
+from livecam.config import RunConfig
 from livecam.persona.embed import Embedders
 from livecam.store import Store
 
@@ -239,24 +240,10 @@ def _strip(images: list[Bytes]) -> Bytes:
     return np.hstack(out)
 
 
-def find_models(folder: Path | None) -> Path:
-    """The folder of the landmark models: the given one, or livecam's store, which fetches them."""
-    if folder is not None:
-        return folder
-    from livecam.config import RunConfig
-    from livecam.store import Store
-
-    store = Store(RunConfig().cache_dir)
-    store.path("iris_landmark")
-    return store.path("face_landmark").parent
-
-
-def make_personas(assets: Path, models: Path | None, out: Path, sheet: Path,
-                  only: list[str] | None = None) -> None:
+def make_personas(assets: Path, out: Path, sheet: Path, only: list[str] | None = None) -> None:
     """Render the persona files, and a contact sheet (also next to it: nothing else)."""
-    folder = find_models(models)
-    landmarker = Landmarker(folder)
-    embedders = Embedders(Store(folder.parent))
+    store = Store(RunConfig().cache_dir)
+    landmarker, embedders = Landmarker(store), Embedders(store)
     faces: list[Bytes] = []
     for someone in PEOPLE:
         if only and someone.id not in only:

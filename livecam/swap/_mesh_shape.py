@@ -11,17 +11,18 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from livecam.swap import _mesh_points
 from livecam.swap import _mesh_triangles as topology
+from livecam.swap._mesh_map import Map
 from livecam.types import F32, F64
 
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 10, 151, 9, 8, 127, 356, 234, 454, 67, 297, 54, 284, 21, 251, 162, 389, 93, 323, 2, 98, 327)
 """Points that expression hardly moves."""
-TRANSFER = 0.55
-"""Share of the persona's own inner-face shape; the outline stays the wearer's, or the seam would leave it."""
-SMOOTH_ROUNDS = 3
+RIM = (0.01, 0.13)
+"""Distances from the outline, in face widths, between which the persona's own shape comes in; the outline stays the wearer's, or the seam would leave
+it."""
+EYE_CORNERS = ((33, 133), (362, 263))
 LEARN_LEAST = 0.004
 """A wearer's mean shape keeps adapting by this share a frame (8 s at 30 fps) after its first second."""
 SHUT_BELOW = 0.18
@@ -177,36 +178,25 @@ class Wearer:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How the persona's offset from the wearer's mean shape is applied: by region, none at the outline, and smoothed along the mesh so that lips stay
-    in order. weight: (468, 1). index, share: (468, K) each point's neighbours (padded with itself) and their weights, which sum to 1."""
+    """What of the persona's offset from the wearer's mean shape is put on the wearer's mesh: what the map says, none of it at the outline. weight:
+    (468, 1); unit: distance between the persona's eyes."""
 
     weight: F32
-    index: NDArray[np.intp]
-    share: F32
+    unit: float
+    map: Map
 
     def apply(self, offset: F32) -> F32:
         """(468, 3) of what is added to the wearer's mesh. offset: (468, 3) persona minus wearer."""
-        out = self.weight * offset
-        for _ in range(SMOOTH_ROUNDS):
-            out = np.einsum("ij,ijk->ik", self.share, out[self.index])
-        return out.astype(np.float32)
+        return self.weight * np.float32(self.unit) * self.map.apply(offset / np.float32(self.unit))
 
 
-def make_transfer(rest: F32, adjacent: NDArray[np.bool_]) -> Transfer:
+def make_transfer(rest: F32, learnt: Map) -> Transfer:
     """The transfer on a persona's neutral mesh."""
-    points = rest.shape[0]
-    lips = list(topology.LIPS_OUTER + topology.MOUTH_UPPER + topology.MOUTH_LOWER)
     width = float(np.ptp(rest[:, 0]))
     gap = np.linalg.norm(rest[:, None, :2] - rest[None, list(topology.OVAL), :2], axis=2).min(axis=1) / width
-    weight = TRANSFER * np.clip((gap - 0.01) / 0.12, 0.0, 1.0)
-    weight[lips] *= 0.6
-    linked = adjacent.astype(np.float64) + np.eye(points)
-    for a, b in zip(topology.MOUTH_UPPER, topology.MOUTH_LOWER, strict=True):
-        linked[a, b] = linked[b, a] = 4.0
-    most = int((linked > 0).sum(axis=1).max())
-    index = np.argsort(-linked, axis=1, kind="stable")[:, :most]
-    share = np.take_along_axis(linked, index, axis=1)
-    return Transfer(weight[:, None].astype(np.float32), index, (share / share.sum(axis=1, keepdims=True)).astype(np.float32))
+    weight = np.clip((gap - RIM[0]) / (RIM[1] - RIM[0]), 0.0, 1.0)
+    eyes = [rest[[i, j]].mean(axis=0) for i, j in EYE_CORNERS]
+    return Transfer(weight[:, None].astype(np.float32), math.dist(eyes[0].tolist(), eyes[1].tolist()), learnt)
 
 
 def lid_lines(eye: Eye, openness: float) -> tuple[F32, F32]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from livecam.errors import PersonaError
 from livecam.swap import _mesh_light as light
+from livecam.swap import _mesh_map
 from livecam.swap import _mesh_shape as shape
 from livecam.swap import _mesh_triangles as topology
 from livecam.swap._mesh_raster import U64, shrink, to_lanes
@@ -152,7 +153,7 @@ def prepare(persona: Persona, triangles: topology.I32) -> Worn:
     return Worn(
         persona.id, persona.licence, centre, rest, neutral[:MESH_POINTS, :2].astype(np.float32), shut_uv,
         _textures(picture, _bare(persona.images["closed_eyes"], shut), neutral), skin, seen, weights, light.make_ring(rest, adjacent),
-        shape.make_transfer(rest, adjacent), gap.astype(np.float32), around_eyes, (eyes[0], eyes[1]),
+        shape.make_transfer(rest, _mesh_map.shipped()), gap.astype(np.float32), around_eyes, (eyes[0], eyes[1]),
         balls, _mouth(persona, centre), float(np.sign(np.median(areas))),
     )  # fmt: skip
 
