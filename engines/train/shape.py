@@ -35,6 +35,8 @@ from livecam.swap import _mesh_shape as shape
 from livecam.types import F32, F64, MESH_POINTS
 
 PARTS = 16
+LEAST_SHARE = 1e-3
+"""Components that are shorter than this share of the first are rounding."""
 RIDGE = 5.0
 """Weight of the penalty, in pairs' mean number of samples."""
 FOLDS = 5
@@ -142,7 +144,8 @@ def fit(data: Measured, keep: NDArray[np.bool_]) -> Map:
     offset, moved = (part[keep].reshape(int(keep.sum()), -1) for part in (data.offset, data.moved))
     weight = data.count[keep].astype(np.float64)
     centre, base = (np.average(part, axis=0, weights=weight) for part in (offset, moved))
-    parts = np.linalg.svd(offset - centre, full_matrices=False)[2][:PARTS]
+    _, lengths, parts = np.linalg.svd(offset - centre, full_matrices=False)
+    parts = parts[:PARTS][lengths[:PARTS] > LEAST_SHARE * lengths[0]]
     seen = (offset - centre) @ parts.T
     scale = seen.std(axis=0)
     seen /= scale

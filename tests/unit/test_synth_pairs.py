@@ -225,8 +225,8 @@ def test_a_shot_differs_within_the_oval_alone(couple):
 class FakeStudio(pairs.Studio):
     """Draws nothing: every third scene is lost, the others hold their seed."""
 
-    def __init__(self, settings, assets_, models):
-        del assets_, models
+    def __init__(self, settings, assets_):
+        del assets_
         self._settings = settings
 
     def sample(self, a, b, seed):
