@@ -56,6 +56,22 @@ class Shot:
                 webcam.apply(self.truth, settings, noise_seed))
 
 
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One scene with one person; fields as in `Shot`: `dense` (K, 2) are the wearer's own landmarks."""
+
+    wearer: Bytes
+    oval: Floats
+    veil: Floats
+    classes: Bytes
+    of_wearer: FaceLabels
+    dense: Floats
+
+    def filmed(self, settings: webcam.Settings, noise_seed: int) -> Bytes:
+        """The picture through a camera."""
+        return webcam.apply(self.wearer, settings, noise_seed)
+
+
 @lru_cache(maxsize=1)
 def landmark_vertices() -> tuple[int, ...]:
     """Base vertices of the dense landmarks."""
@@ -159,18 +175,46 @@ def shoot(wearer: Actor, hybrid_: Actor, scene: Scene) -> Shot:
     inside = np.clip(oval[part] * 8, 0, 1)[..., None]
     swapped[part] += inside * (over(other.rgba, (0, 0), behind[part]) - plain[part])
     classes, hair = _labels(wearer, drawn, side)
-    pictures = [_developed(p, scene) for p in (plain, swapped)]
     of_wearer, of_truth = label_face(ours.base, camera), label_face(theirs.base, camera)
-    dx, dy, _ = camera.project(theirs.base[list(landmark_vertices())])
+    pictures, veil = _finished((plain, swapped), scene, oval, hair, classes, of_wearer)
+    return Shot(pictures[0], pictures[1], oval, veil, classes, of_wearer, of_truth,
+                _dense(theirs, camera))
+
+
+def portray(wearer: Actor, scene: Scene) -> Portrait:
+    """Draw a scene with the wearer alone, with all labels; the picture is `shoot`'s."""
+    side = frame_side(scene)
+    points = wearer.person.pose(scene.pose)
+    camera = camera_of(scene, points)
+    drawn = wearer.renderer.draw(scene.pose, camera, scene.light, points=points)
+    plain = over(drawn.rgba, drawn.origin, backdrop(scene.backdrop_seed, side, scene.light))
+    weight = _weight_plane(wearer, drawn, side)
+    oval = _oval(weight, weight, scene.face_px)
+    classes, hair = _labels(wearer, drawn, side)
+    labels = label_face(points.base, camera)
+    pictures, veil = _finished((plain,), scene, oval, hair, classes, labels)
+    return Portrait(pictures[0], oval, veil, classes, labels, _dense(points, camera))
+
+
+def _dense(points: Points, camera: Camera) -> Floats:
+    """The dense landmarks (K, 2) of posed points."""
+    x, y, _ = camera.project(points.base[list(landmark_vertices())])
+    return np.stack([x, y], 1)
+
+
+def _finished(linear: tuple[Floats, ...], scene: Scene, oval: Floats, hair: Floats, classes: Bytes,
+              face: FaceLabels) -> tuple[list[Bytes], Floats]:
+    """Pictures (H, W, 3) uint8 of linear ones of one scene, with what stands before the face (of which
+    `classes` are told, in place); and the veil (H, W)."""
+    pictures = [_developed(p, scene) for p in linear]
     veil = np.where(oval > 0, hair, 0).astype(np.float32)
     if scene.occluder_seed >= 0:
-        thing = _thing(scene, pictures[0], of_wearer, side)
+        thing = _thing(scene, pictures[0], face, oval.shape[0])
         pictures = [occluders.over(p, thing) for p in pictures]
         alpha = thing.alpha.astype(np.float32) / 255
         veil = np.maximum(veil, alpha)
         classes[alpha > 0.5] = OCCLUDER
-    return Shot(pictures[0], pictures[1], oval, veil, classes, of_wearer, of_truth,
-                np.stack([dx, dy], 1))
+    return pictures, veil
 
 
 def _developed(linear: Floats, scene: Scene) -> Bytes:
