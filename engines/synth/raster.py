@@ -19,9 +19,58 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 MIN_AREA = 1e-9
+FAR = 1e9
+SLACK = 1e-6
+"""A row's samples are looked for so much (in samples) before and behind a triangle's computed edges."""
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _area(xs: Floats, ys: Floats, a: int, b: int, c: int) -> float:
+    return (xs[b] - xs[a]) * (ys[c] - ys[a]) - (ys[b] - ys[a]) * (xs[c] - xs[a])
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _range(a: float, b: float, c: float, size: int) -> tuple[int, int]:
+    """First and last sample 0..size - 1 from the least to the greatest of three coordinates."""
+    low, high = max(min(a, b, c), np.float32(0)), min(max(a, b, c), np.float32(size - 1))
+    return math.ceil(low), math.floor(high)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _weights(xs: Floats, ys: Floats, a: int, b: int, c: int, area: float, i: int, j: int
+             ) -> tuple[float, float, float, float, float, float]:
+    """Weights u, v of corners a, b at sample (i, j), and how they change by one column and by one row.
+
+    In float64: along a row they are sums, and who covers a sample must not depend on the way to it.
+    """
+    ax, ay, bx, by = np.float64(xs[a]), np.float64(ys[a]), np.float64(xs[b]), np.float64(ys[b])
+    cx, cy, scale = np.float64(xs[c]), np.float64(ys[c]), 1.0 / np.float64(area)
+    return (((bx - i) * (cy - j) - (by - j) * (cx - i)) * scale,
+            ((cx - i) * (ay - j) - (cy - j) * (ax - i)) * scale,
+            (by - cy) * scale, (cy - ay) * scale, (cx - bx) * scale, (ax - cx) * scale)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _inverse(step: float) -> float:
+    return 1.0 / step if step != 0 else FAR
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _inside(u: float, v: float, du: float, dv: float, ru: float, rv: float, rw: float, last: int
+            ) -> tuple[int, int]:
+    """First and last step 0..last along a row at which u, v and 1 - u - v are >= 0, but for rounding:
+    each sample is still to be asked. ru, rv, rw: 1 over the change of each by a step."""
+    pu, pv, pw = -u * ru, -v * rv, (u + v - 1.0) * rw
+    dw = -du - dv
+    low = max(pu if du > 0 else -FAR, pv if dv > 0 else -FAR, pw if dw > 0 else -FAR) - SLACK
+    high = min(pu if du < 0 else FAR, pv if dv < 0 else FAR, pw if dw < 0 else FAR) + SLACK
+    if high < low:
+        return 0, -1
+    # Truncation instead of rounding up: one sample more at most, and cheaper.
+    return int(max(low + 1.0, 0.0)), int(min(high, np.float64(last)))
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
 def raster_ids(
     xs: Floats, ys: Floats, inv: Floats, tri: Ints, cull: Bytes,
     depth: Floats, ids: Ints, bary: Floats,
@@ -35,35 +84,33 @@ def raster_ids(
     height, width = depth.shape
     for t in range(tri.shape[0]):
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
-        wa, wb, wc = inv[a], inv[b], inv[c]
-        if wa <= 0 or wb <= 0 or wc <= 0:
-            continue
-        ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
         # y runs downwards, so a triangle that faces the viewer has a negative area here.
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        area = _area(xs, ys, a, b, c)
         if abs(area) < MIN_AREA or (cull[t] == 1 and area > 0):
             continue
-        x0 = max(0, math.ceil(min(ax, bx, cx)))
-        x1 = min(width - 1, math.floor(max(ax, bx, cx)))
-        y0 = max(0, math.ceil(min(ay, by, cy)))
-        y1 = min(height - 1, math.floor(max(ay, by, cy)))
-        scale = 1.0 / area
+        x0, x1 = _range(xs[a], xs[b], xs[c], width)
+        y0, y1 = _range(ys[a], ys[b], ys[c], height)
+        if x1 < x0 or y1 < y0 or inv[a] <= 0 or inv[b] <= 0 or inv[c] <= 0:
+            continue
+        wa, wb, wc = np.float64(inv[a]), np.float64(inv[b]), np.float64(inv[c])
+        u0, v0, du, dv, eu, ev = _weights(xs, ys, a, b, c, area, x0, y0)
+        ru, rv, rw = _inverse(du), _inverse(dv), _inverse(-du - dv)
         for j in range(y0, y1 + 1):
-            for i in range(x0, x1 + 1):
-                u = ((bx - i) * (cy - j) - (by - j) * (cx - i)) * scale
-                v = ((cx - i) * (ay - j) - (cy - j) * (ax - i)) * scale
+            u1, v1 = u0 + eu * (j - y0), v0 + ev * (j - y0)
+            first, last = _inside(u1, v1, du, dv, ru, rv, rw, x1 - x0)
+            for k in range(first, last + 1):
+                u, v = u1 + du * k, v1 + dv * k
                 w = 1.0 - u - v
-                if u < 0 or v < 0 or w < 0:
-                    continue
                 z = u * wa + v * wb + w * wc
-                if z > depth[j, i]:
-                    depth[j, i] = z
-                    ids[j, i] = t
-                    bary[j, i, 0] = u * wa / z
-                    bary[j, i, 1] = v * wb / z
+                if min(u, v, w) >= 0 and z > depth[j, x0 + k]:
+                    depth[j, x0 + k] = z
+                    ids[j, x0 + k] = t
+                    share = 1.0 / z
+                    bary[j, x0 + k, 0] = u * wa * share
+                    bary[j, x0 + k, 1] = v * wb * share
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def raster_depth(
     xs: Floats, ys: Floats, near: Floats, tri: Ints, tri_uv: Floats, alpha: Bytes,
     has_alpha: Bytes, depth: Floats,
@@ -77,24 +124,22 @@ def raster_depth(
     th, tw = alpha.shape
     for t in range(tri.shape[0]):
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
-        ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < MIN_AREA:
+        area = _area(xs, ys, a, b, c)
+        x0, x1 = _range(xs[a], xs[b], xs[c], width)
+        y0, y1 = _range(ys[a], ys[b], ys[c], height)
+        if abs(area) < MIN_AREA or x1 < x0 or y1 < y0:
             continue
-        x0 = max(0, math.ceil(min(ax, bx, cx)))
-        x1 = min(width - 1, math.floor(max(ax, bx, cx)))
-        y0 = max(0, math.ceil(min(ay, by, cy)))
-        y1 = min(height - 1, math.floor(max(ay, by, cy)))
-        scale = 1.0 / area
+        za, zb, zc = np.float64(near[a]), np.float64(near[b]), np.float64(near[c])
+        u0, v0, du, dv, eu, ev = _weights(xs, ys, a, b, c, area, x0, y0)
+        ru, rv, rw = _inverse(du), _inverse(dv), _inverse(-du - dv)
         for j in range(y0, y1 + 1):
-            for i in range(x0, x1 + 1):
-                u = ((bx - i) * (cy - j) - (by - j) * (cx - i)) * scale
-                v = ((cx - i) * (ay - j) - (cy - j) * (ax - i)) * scale
+            u1, v1 = u0 + eu * (j - y0), v0 + ev * (j - y0)
+            first, last = _inside(u1, v1, du, dv, ru, rv, rw, x1 - x0)
+            for k in range(first, last + 1):
+                u, v = u1 + du * k, v1 + dv * k
                 w = 1.0 - u - v
-                if u < 0 or v < 0 or w < 0:
-                    continue
-                z = u * near[a] + v * near[b] + w * near[c]
-                if z <= depth[j, i]:
+                z = u * za + v * zb + w * zc
+                if min(u, v, w) < 0 or z <= depth[j, x0 + k]:
                     continue
                 if has_alpha[t] == 1:
                     tu = u * tri_uv[t, 0, 0] + v * tri_uv[t, 1, 0] + w * tri_uv[t, 2, 0]
@@ -103,10 +148,10 @@ def raster_depth(
                     row = min(max(int((1.0 - tv) * th), 0), th - 1)
                     if alpha[row, col] < 128:
                         continue
-                depth[j, i] = z
+                depth[j, x0 + k] = z
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def bilinear(texture: Bytes, u: float, v: float, out: Floats) -> None:
     """Sample texture (H, W, C) uint8 at u, v (v upwards, clamped) into out (C,), 0..255."""
     height, width, channels = texture.shape
@@ -120,8 +165,8 @@ def bilinear(texture: Bytes, u: float, v: float, out: Floats) -> None:
         out[c] = top * (1 - fy) + bottom * fy
 
 
-@njit(cache=True, fastmath=True)
-def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
+@njit(cache=True, fastmath=True, error_model="numpy")
+def blend_sorted(  # noqa: PLR0915 - one loop over samples, inlined for speed
     order: Ints, xs: Floats, ys: Floats, inv: Floats, tri: Ints, tri_uv: Floats, light: Floats,
     sheen: Floats, cover: Floats, texture: Floats, gain: float, bias: float, depth: Floats,
     image: Floats, veil: Floats,
@@ -139,29 +184,25 @@ def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for sp
     for k in range(order.shape[0]):
         t = order[k]
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
-        wa, wb, wc = inv[a], inv[b], inv[c]
-        if wa <= 0 or wb <= 0 or wc <= 0:
+        area = _area(xs, ys, a, b, c)
+        x0, x1 = _range(xs[a], xs[b], xs[c], width)
+        y0, y1 = _range(ys[a], ys[b], ys[c], height)
+        if abs(area) < MIN_AREA or x1 < x0 or y1 < y0 or inv[a] <= 0 or inv[b] <= 0 or inv[c] <= 0:
             continue
-        ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < MIN_AREA:
-            continue
-        x0 = max(0, math.ceil(min(ax, bx, cx)))
-        x1 = min(width - 1, math.floor(max(ax, bx, cx)))
-        y0 = max(0, math.ceil(min(ay, by, cy)))
-        y1 = min(height - 1, math.floor(max(ay, by, cy)))
-        scale = 1.0 / area
+        wa, wb, wc = np.float64(inv[a]), np.float64(inv[b]), np.float64(inv[c])
+        u0, v0, du, dv, eu, ev = _weights(xs, ys, a, b, c, area, x0, y0)
+        ru, rv, rw = _inverse(du), _inverse(dv), _inverse(-du - dv)
         for j in range(y0, y1 + 1):
-            for i in range(x0, x1 + 1):
-                u = ((bx - i) * (cy - j) - (by - j) * (cx - i)) * scale
-                v = ((cx - i) * (ay - j) - (cy - j) * (ax - i)) * scale
+            u1, v1 = u0 + eu * (j - y0), v0 + ev * (j - y0)
+            first, last = _inside(u1, v1, du, dv, ru, rv, rw, x1 - x0)
+            for i in range(x0 + first, x0 + last + 1):
+                u, v = u1 + du * (i - x0), v1 + dv * (i - x0)
                 w = 1.0 - u - v
-                if u < 0 or v < 0 or w < 0:
-                    continue
                 z = u * wa + v * wb + w * wc
-                if z * (1.0 + bias) < depth[j, i]:
+                if min(u, v, w) < 0 or z * (1.0 + bias) < depth[j, i]:
                     continue
-                p, q = u * wa / z, v * wb / z
+                share = 1.0 / z
+                p, q = u * wa * share, v * wb * share
                 r = 1.0 - p - q
                 tu = p * tri_uv[t, 0, 0] + q * tri_uv[t, 1, 0] + r * tri_uv[t, 2, 0]
                 tv = p * tri_uv[t, 0, 1] + q * tri_uv[t, 1, 1] + r * tri_uv[t, 2, 1]
@@ -191,7 +232,7 @@ def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for sp
                 veil[j, i] = veil[j, i] * (1 - alpha) + alpha
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def vertex_normals(points: Floats, tri: Ints) -> Floats:
     """Area-weighted unit normals (V, 3) of vertices (V, 3)."""
     out = np.zeros_like(points)
@@ -215,7 +256,7 @@ def vertex_normals(points: Floats, tri: Ints) -> Floats:
     return out
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def blend_rigid(points: Floats, weights: Floats, moves: Floats) -> Floats:
     """Points (P, 3) moved by rigid transforms (G, 3, 4), blended by weights (G, P)."""
     out = np.zeros_like(points)
@@ -230,7 +271,7 @@ def blend_rigid(points: Floats, weights: Floats, moves: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def surface_gradients(points: Floats, tri: Ints, uv: Floats, limit: float) -> Floats:
     """Surface gradients (T, 2, 3) of u and v over triangles (T, 3) with uv (T, 3, 2), clipped to
     +-limit."""
@@ -253,7 +294,7 @@ def surface_gradients(points: Floats, tri: Ints, uv: Floats, limit: float) -> Fl
     return out
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def gather_corners(values: Floats, tri: Ints, count: int) -> Floats:
     """Sum (count, 3) over the corners of triangles (T, 3) of a value (T, 3) per triangle."""
     out = np.zeros((count, 3), np.float32)
@@ -264,7 +305,7 @@ def gather_corners(values: Floats, tri: Ints, count: int) -> Floats:
     return out
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def interpolate(ids: Ints, bary: Floats, tri: Ints, values: Floats, out: Floats) -> None:
     """out (H, W) = a value (V,) per point, interpolated over the triangles that samples show."""
     for j in range(ids.shape[0]):
