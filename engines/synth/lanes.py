@@ -18,9 +18,7 @@ Floats = NDArray[np.float32]
 LANES = 256
 """Samples in a block."""
 F = np.float32
-_names = ("nx ny nz mx my mz vx vy vz bx by bz keep occ gloss lit wr wg wb strength rough smooth scale skin flip "
-          "ar ag ab dr dg db sr sg sb").split()
-ROWS = len(_names)
+ROWS = 34
 (NX, NY, NZ, MX, MY, MZ, VX, VY, VZ, BX, BY, BZ, KEEP, OCC, GLOSS, LIT, WR, WG, WB, STRENGTH, ROUGH, SMOOTH, SCALE, SKIN_ROW, FLIP,
  AR, AG, AB, DR, DG, DB, SR, SG, SB) = (np.uintp(LANES * k) for k in range(ROWS))
 """n: normal for diffuse light; m: for highlights; v: to the viewer; b: what the relief takes off a normal, KEEP 0 puts -b in m's place; OCC open
