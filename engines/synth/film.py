@@ -1,11 +1,14 @@
 """From linear light to a picture: composite, tone curve, lens blur, sensor noise."""
 
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numba import njit
 
 from engines.synth.assets import Bytes, Floats
 from engines.synth.skin import to_srgb
@@ -18,9 +21,18 @@ GRAIN_SIZE = 1536
 
 def tone(linear: Floats, exposure: float = 1.0) -> Floats:
     """A soft shoulder above 0.7 so that highlights do not clip, then sRGB 0..255 float32."""
-    x = np.clip(np.asarray(linear, np.float32) * np.float32(exposure), 0, TABLE_TOP)
-    index = np.sqrt(x) * np.float32((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
-    return np.take(_tone_table(), (index + np.float32(0.5)).astype(np.uint16))
+    x = np.ascontiguousarray(linear, np.float32)
+    return _looked_up(x.reshape(-1), exposure, _tone_table()).reshape(x.shape)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _looked_up(linear: Floats, exposure: float, table: Floats) -> Floats:
+    f = np.float32
+    out = np.empty(linear.shape[0], np.float32)
+    gain, top, scale = f(exposure), f(TABLE_TOP), f((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
+    for k in range(linear.shape[0]):
+        out[k] = table[int(math.sqrt(min(max(linear[k] * gain, f(0)), top)) * scale + f(0.5))]
+    return out
 
 
 @lru_cache(maxsize=1)
