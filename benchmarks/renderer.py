@@ -41,7 +41,7 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (Person, "pose"), (picture, "camera_of"), (raster, "raster_ids"), (raster, "raster_depth"), (scene.Renderer, "_shadow"),
     (scene.Renderer, "_hair"), (scene.Renderer, "_shade"), (shade, "shade_samples"), (screen, "mean_distances"), (screen, "compose"),
     (raster, "blend_sorted"), (scene.Renderer, "draw"), (picture, "backdrop"), (picture, "_weight_plane"), (picture, "_oval"),
-    (picture, "_labels"), (picture, "label_face"), (picture, "_developed"), (occluders, "place"), (occluders, "over"), (webcam, "apply"))
+    (picture, "_labels"), (picture, "label_face"), (picture, "plain"), (occluders, "place"), (occluders, "over"), (webcam, "apply"))
 """What is timed apart; the time of a part within another is not the other's."""
 
 

@@ -19,6 +19,8 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 MIN_AREA = 1e-9
+LEAST_PASSED = 1e-6
+"""What shows through less than this of what lies before it is not drawn."""
 FAR = 1e9
 SLACK = 1e-6
 """A row's samples are looked for so much (in samples) before and behind a triangle's computed edges."""
@@ -166,6 +168,18 @@ def bilinear(texture: Bytes, u: float, v: float, out: Floats) -> None:
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+def _bounds(xs: Floats, ys: Floats, tri: Ints, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the samples of a picture (H, W) that triangles may cover."""
+    x0, y0, x1, y1 = shape[1], shape[0], 0, 0
+    for t in range(tri.shape[0]):
+        low, high = _range(xs[tri[t, 0]], xs[tri[t, 1]], xs[tri[t, 2]], shape[1])
+        x0, x1 = min(x0, low), max(x1, high + 1)
+        low, high = _range(ys[tri[t, 0]], ys[tri[t, 1]], ys[tri[t, 2]], shape[0])
+        y0, y1 = min(y0, low), max(y1, high + 1)
+    return x0, y0, x1, y1
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
 def blend_sorted(  # noqa: PLR0915 - one loop over samples, inlined for speed
     order: Ints, xs: Floats, ys: Floats, inv: Floats, tri: Ints, tri_uv: Floats, light: Floats,
     sheen: Floats, cover: Floats, texture: Floats, gain: float, bias: float, depth: Floats,
@@ -181,7 +195,13 @@ def blend_sorted(  # noqa: PLR0915 - one loop over samples, inlined for speed
     """
     height, width = depth.shape
     th, tw = texture.shape[0], texture.shape[1]
-    for k in range(order.shape[0]):
+    left, top, right, bottom = _bounds(xs, ys, tri, (height, width))
+    if right <= left or bottom <= top:
+        return
+    # From near to far: what lies behind full coverage, most of a head of hair, need not be drawn.
+    front = np.zeros((bottom - top, right - left, 4), np.float32)
+    passed = np.ones((bottom - top, right - left), np.float32)
+    for k in range(order.shape[0] - 1, -1, -1):
         t = order[k]
         a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
         area = _area(xs, ys, a, b, c)
@@ -196,6 +216,9 @@ def blend_sorted(  # noqa: PLR0915 - one loop over samples, inlined for speed
             u1, v1 = u0 + eu * (j - y0), v0 + ev * (j - y0)
             first, last = _inside(u1, v1, du, dv, ru, rv, rw, x1 - x0)
             for i in range(x0 + first, x0 + last + 1):
+                left_over = passed[j - top, i - left]
+                if left_over <= LEAST_PASSED:
+                    continue
                 u, v = u1 + du * (i - x0), v1 + dv * (i - x0)
                 w = 1.0 - u - v
                 z = u * wa + v * wb + w * wc
@@ -221,15 +244,23 @@ def blend_sorted(  # noqa: PLR0915 - one loop over samples, inlined for speed
                 alpha = min(alpha, 1.0)
                 if alpha < 0.004:
                     continue
+                part = alpha * left_over
                 for ch in range(3):
                     tone = (texture[tj, ti, ch] * k00 + texture[tj, ti + 1, ch] * k10
                             + texture[tj + 1, ti, ch] * k01 + texture[tj + 1, ti + 1, ch] * k11)
                     lit = p * light[a, ch] + q * light[b, ch] + r * light[c, ch]
                     shine = p * sheen[a, ch] + q * sheen[b, ch] + r * sheen[c, ch]
                     value = tone * (lit + shine) + 0.25 * shine * tone
-                    image[j, i, ch] = image[j, i, ch] * (1 - alpha) + value * alpha
-                image[j, i, 3] = image[j, i, 3] * (1 - alpha) + alpha
-                veil[j, i] = veil[j, i] * (1 - alpha) + alpha
+                    front[j - top, i - left, ch] += value * part
+                front[j - top, i - left, 3] += part
+                passed[j - top, i - left] = left_over * (1 - alpha)
+    for j in range(top, bottom):
+        for i in range(left, right):
+            rest = passed[j - top, i - left]
+            if rest < 1:
+                for ch in range(4):
+                    image[j, i, ch] = image[j, i, ch] * rest + front[j - top, i - left, ch]
+                veil[j, i] = 1 - (1 - veil[j, i]) * rest
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -315,3 +346,33 @@ def interpolate(ids: Ints, bary: Floats, tri: Ints, values: Floats, out: Floats)
                 p, q = bary[j, i, 0], bary[j, i, 1]
                 out[j, i] = (p * values[tri[t, 0]] + q * values[tri[t, 1]]
                              + (1 - p - q) * values[tri[t, 2]])
+
+
+@njit(cache=True, error_model="numpy")
+def project(points: Floats, position: Floats, focal: float, x0: float, y0: float
+            ) -> tuple[Floats, Floats, Floats]:
+    """x, y and 1/distance of points (P, 3) before a pinhole at `position` (3,) with its centre at x0,
+    y0. Not reordered for speed: who covers a sample hangs on the last bit."""
+    count = points.shape[0]
+    f = np.float32
+    xs, ys, inv = np.empty(count, f), np.empty(count, f), np.empty(count, f)
+    focal, x0, y0 = f(focal), f(x0), f(y0)
+    for k in range(count):
+        w = f(1) / max(-(points[k, 2] - position[2]), f(0.05))
+        xs[k] = x0 + focal * (points[k, 0] - position[0]) * w
+        ys[k] = y0 - focal * (points[k, 1] - position[1]) * w
+        inv[k] = w
+    return xs, ys, inv
+
+
+@njit(cache=True, error_model="numpy")
+def affine(points: Floats, xf: Floats) -> tuple[Floats, Floats, Floats]:
+    """x, y, z (P,) of points (P, 3) moved by an affine map (3, 4)."""
+    count = points.shape[0]
+    xs, ys, zs = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
+    for k in range(count):
+        x, y, z = points[k, 0], points[k, 1], points[k, 2]
+        xs[k] = x * xf[0, 0] + y * xf[0, 1] + z * xf[0, 2] + xf[0, 3]
+        ys[k] = x * xf[1, 0] + y * xf[1, 1] + z * xf[1, 2] + xf[1, 3]
+        zs[k] = x * xf[2, 0] + y * xf[2, 1] + z * xf[2, 2] + xf[2, 3]
+    return xs, ys, zs

@@ -45,12 +45,8 @@ class Camera:
 
     def project(self, points: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
         """x, y in pixels and 1/distance of points (P, 3)."""
-        p = np.asarray(points, np.float32) - np.array(self.position, np.float32)
-        inv = 1.0 / np.maximum(-p[:, 2], 0.05)
-        x = self.centre_px[0] + self.focal_px * p[:, 0] * inv
-        y = self.centre_px[1] - self.focal_px * p[:, 1] * inv
-        return (np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32),
-                np.ascontiguousarray(inv, np.float32))
+        return raster.project(np.ascontiguousarray(points, np.float32), np.array(self.position, np.float32),
+                              self.focal_px, *self.centre_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +123,7 @@ def _depth_map(person: Person, opaque: Floats, hair: Floats | None, xf: Floats, 
     no_alpha = np.zeros((2, 2), np.uint8)
 
     def put(points: Floats, tri: Ints, uv: Floats, alpha: Bytes, flag: int) -> None:
-        xyz = points @ xf[:, :3].T + xf[:, 3]
-        raster.raster_depth(np.ascontiguousarray(xyz[:, 0]), np.ascontiguousarray(xyz[:, 1]),
-                            np.ascontiguousarray(xyz[:, 2]), tri, uv, alpha,
+        raster.raster_depth(*raster.affine(points, xf), tri, uv, alpha,
                             np.full(len(tri), flag, np.uint8), out)
 
     put(opaque, person.tri, person.uv, no_alpha, 0)
@@ -318,11 +312,8 @@ class Renderer:
         _depth_map(self.person, points.opaque, None, xf, size, out)
         if self.person.look.hair and parts.hair:
             layer = self.person.layers[-1]
-            xyz = points.layers[-1] @ xf[:, :3].T + xf[:, 3]
-            raster.raster_depth(
-                np.ascontiguousarray(xyz[:, 0]), np.ascontiguousarray(xyz[:, 1]),
-                np.ascontiguousarray(xyz[:, 2]), layer.top.tri, layer.top.uv, self._alpha,
-                np.ones(len(layer.top.tri), np.uint8), out)
+            raster.raster_depth(*raster.affine(points.layers[-1], xf), layer.top.tri, layer.top.uv,
+                                self._alpha, np.ones(len(layer.top.tri), np.uint8), out)
         return out, xf, lamps
 
     def _shade(self, points: Points, camera: Camera, light: Light, ids: Ints, bary: Floats,
