@@ -180,7 +180,7 @@ def _bounds(xs: Floats, ys: Floats, tri: Ints, shape: tuple[int, int]) -> tuple[
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def blend_sorted(  # noqa: PLR0915 - one loop over samples, inlined for speed
+def blend_sorted(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
     order: Ints, xs: Floats, ys: Floats, inv: Floats, tri: Ints, tri_uv: Floats, light: Floats,
     sheen: Floats, cover: Floats, texture: Floats, gain: float, bias: float, depth: Floats,
     image: Floats, veil: Floats,
