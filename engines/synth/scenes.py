@@ -320,7 +320,7 @@ def _shapes(rng: Rng, out: Floats) -> Floats:
 
 def _soft(picture: Floats, sigma: float) -> Floats:
     """Gaussian blur of (H, W, 3); wide ones at a part of the size, less what the two resizings blur (steps^2 / 4)."""
-    steps = 4 if sigma >= 8 else 2 if sigma >= 4 else 1
+    steps = 4 if sigma >= 12 else 2 if sigma >= 5 else 1
     if steps == 1:
         return cv2.GaussianBlur(picture, (0, 0), sigma)
     height, width = picture.shape[:2]

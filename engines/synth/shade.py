@@ -76,14 +76,15 @@ AO_REACH_DM, AO_CAP_DM, AO_STRENGTH = (0.035, 0.12), (0.10, 0.22), (0.75, 0.6)
 AO_GAIN = np.array([0.30, 0.95, 0.50, 0.60, 0.45], np.float32)
 """How much screen-space occlusion darkens skin, eyes, teeth, tongue and clothes."""
 F = np.float32
+ONE = np.uintp(1)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _place(u: float, size: int) -> tuple[int, float]:
+def _place(u: float, size: int) -> tuple[np.uintp, float]:
     """Texel before a texture coordinate 0..1, and how far beyond it."""
     x = min(max(u * F(size) - F(0.5), F(0)), F(size) - F(1.001))
     i = int(x)
-    return i, x - F(i)
+    return np.uintp(i), x - F(i)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -93,12 +94,12 @@ def _texel(texture: Bytes, u: float, v: float, lut: Floats, b: Floats, k: np.uin
     j, fy = _place(F(1) - v, texture.shape[0])
     k00, k10 = (F(1) - fx) * (F(1) - fy), fx * (F(1) - fy)
     k01, k11 = (F(1) - fx) * fy, fx * fy
-    b[AR + k] = (lut[texture[j, i, 0]] * k00 + lut[texture[j, i + 1, 0]] * k10
-                 + lut[texture[j + 1, i, 0]] * k01 + lut[texture[j + 1, i + 1, 0]] * k11)
-    b[AG + k] = (lut[texture[j, i, 1]] * k00 + lut[texture[j, i + 1, 1]] * k10
-                 + lut[texture[j + 1, i, 1]] * k01 + lut[texture[j + 1, i + 1, 1]] * k11)
-    b[AB + k] = (lut[texture[j, i, 2]] * k00 + lut[texture[j, i + 1, 2]] * k10
-                 + lut[texture[j + 1, i, 2]] * k01 + lut[texture[j + 1, i + 1, 2]] * k11)
+    b[AR + k] = (lut[texture[j, i, 0]] * k00 + lut[texture[j, i + ONE, 0]] * k10
+                 + lut[texture[j + ONE, i, 0]] * k01 + lut[texture[j + ONE, i + ONE, 0]] * k11)
+    b[AG + k] = (lut[texture[j, i, 1]] * k00 + lut[texture[j, i + ONE, 1]] * k10
+                 + lut[texture[j + ONE, i, 1]] * k01 + lut[texture[j + ONE, i + ONE, 1]] * k11)
+    b[AB + k] = (lut[texture[j, i, 2]] * k00 + lut[texture[j, i + ONE, 2]] * k10
+                 + lut[texture[j + ONE, i, 2]] * k01 + lut[texture[j + ONE, i + ONE, 2]] * k11)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -108,10 +109,10 @@ def _slope(slopes: NDArray[np.int8], u: float, v: float) -> tuple[float, float]:
     scale = F(1 / 127.0)
     k00, k10 = (F(1) - fx) * (F(1) - fy) * scale, fx * (F(1) - fy) * scale
     k01, k11 = (F(1) - fx) * fy * scale, fx * fy * scale
-    return (F(slopes[j, i, 0]) * k00 + F(slopes[j, i + 1, 0]) * k10
-            + F(slopes[j + 1, i, 0]) * k01 + F(slopes[j + 1, i + 1, 0]) * k11,
-            F(slopes[j, i, 1]) * k00 + F(slopes[j, i + 1, 1]) * k10
-            + F(slopes[j + 1, i, 1]) * k01 + F(slopes[j + 1, i + 1, 1]) * k11)
+    return (F(slopes[j, i, 0]) * k00 + F(slopes[j, i + ONE, 0]) * k10
+            + F(slopes[j + ONE, i, 0]) * k01 + F(slopes[j + ONE, i + ONE, 0]) * k11,
+            F(slopes[j, i, 1]) * k00 + F(slopes[j, i + ONE, 1]) * k10
+            + F(slopes[j + ONE, i, 1]) * k01 + F(slopes[j + ONE, i + ONE, 1]) * k11)
 
 
 def _spiral(turns: int, taps: int) -> Floats:
@@ -143,7 +144,7 @@ def shadow_at(shadow: Floats, x: float, y: float, near: float, radius: float, tu
         if not within and (i < 0 or j < 0 or i >= width or j >= height):
             lit += F(1)
             continue
-        lit += F(1) - min(max((shadow[j, i] - near) * F(20), F(0)), F(1))
+        lit += F(1) - min(max((shadow[np.uintp(j), np.uintp(i)] - near) * F(20), F(0)), F(1))
     return lit / F(taps)
 
 
@@ -153,10 +154,10 @@ def _blurred(plane: Floats, i: int, j: int, across: float, down: float) -> float
     height, width = plane.shape
     x = min(max((F(i) + F(0.5)) * across - F(0.5), F(0)), F(width - 1))
     y = min(max((F(j) + F(0.5)) * down - F(0.5), F(0)), F(height - 1))
-    c, r = min(int(x), width - 2), min(int(y), height - 2)
+    c, r = np.uintp(min(int(x), width - 2)), np.uintp(min(int(y), height - 2))
     fx, fy = x - F(c), y - F(r)
-    top = plane[r, c] * (F(1) - fx) + plane[r, c + 1] * fx
-    bottom = plane[r + 1, c] * (F(1) - fx) + plane[r + 1, c + 1] * fx
+    top = plane[r, c] * (F(1) - fx) + plane[r, c + ONE] * fx
+    bottom = plane[r + ONE, c] * (F(1) - fx) + plane[r + ONE, c + ONE] * fx
     return top * (F(1) - fy) + bottom * fy
 
 
@@ -222,7 +223,7 @@ def pick_samples(ids: Ints, depth: Floats, material: Bytes, sparse: bool) -> tup
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def shade_samples(  # noqa: PLR0915 - one loop over samples, inlined for speed
+def shade_samples(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
     at: Ints, ids: Ints, bary: Floats, tri: Ints, tri_uv: Floats, material: Bytes, points: Floats,
     normals: Floats, occlusion: Floats, grad: Floats, camera: Floats, lights: Floats,
     ambient: Floats, shadow: Floats, shadow_xf: Floats, eyes: Floats, skin: Bytes,
@@ -238,16 +239,21 @@ def shade_samples(  # noqa: PLR0915 - one loop over samples, inlined for speed
     to its x, y, near; near, wide: mean distance around, at a part of the samples' size; lut (256,)
     sRGB to linear; depth (H, W).
     """
-    width = ids.shape[1]
+    width = np.uintp(ids.shape[1])
+    j, row_end = np.uintp(0), width
     out = np.empty((at.shape[0], 9), np.float32)
     b = np.zeros(ROWS * LANES, np.float32)
     of_eyes = np.empty(LANES, np.uintp)
     for first in range(0, at.shape[0], LANES):
         count, eye_count = np.uintp(min(LANES, at.shape[0] - first)), 0
         for k in range(count):
-            j, i = at[first + int(k)] // width, at[first + int(k)] % width
-            t = ids[j, i]
-            a, c, d = tri[t, 0], tri[t, 1], tri[t, 2]
+            place = np.uintp(at[np.uintp(first) + k])
+            while place >= row_end:  # they come row by row: no division
+                j, row_end = j + ONE, row_end + width
+            i = place - (row_end - width)
+            t = np.uintp(ids[j, i])
+            # Unsigned, as an index that may be negative costs a comparison.
+            a, c, d = np.uintp(tri[t, 0]), np.uintp(tri[t, 1]), np.uintp(tri[t, 2])
             b0, b1 = bary[j, i, 0], bary[j, i, 1]
             b2 = F(1) - b0 - b1
             p0 = b0 * points[a, 0] + b1 * points[c, 0] + b2 * points[d, 0]
@@ -259,7 +265,7 @@ def shade_samples(  # noqa: PLR0915 - one loop over samples, inlined for speed
             b[VX + k], b[VY + k], b[VZ + k] = camera[0] - p0, camera[1] - p1, camera[2] - p2
             u = b0 * tri_uv[t, 0, 0] + b1 * tri_uv[t, 1, 0] + b2 * tri_uv[t, 2, 0]
             v = b0 * tri_uv[t, 0, 1] + b1 * tri_uv[t, 1, 1] + b2 * tri_uv[t, 2, 1]
-            kind = material[t]
+            kind = np.uintp(material[t])
             b[OCC + k] = ((b0 * occlusion[a] + b1 * occlusion[c] + b2 * occlusion[d])
                           * _behind(near, wide, depth, i, j, AO_GAIN[kind]))
             b[WR + k], b[WG + k], b[WB + k] = params[kind, 0], params[kind, 1], params[kind, 2]
@@ -294,7 +300,7 @@ def shade_samples(  # noqa: PLR0915 - one loop over samples, inlined for speed
             y = shadow_xf[1, 0] * p0 + shadow_xf[1, 1] * p1 + shadow_xf[1, 2] * p2
             z = shadow_xf[2, 0] * p0 + shadow_xf[2, 1] * p1 + shadow_xf[2, 2] * p2
             b[LIT + k] = shadow_at(shadow, x + shadow_xf[0, 3], y + shadow_xf[1, 3],
-                                   z + shadow_xf[2, 3] + F(0.06), lights[0, 7], (i & 1) + 2 * (j & 1))
+                                   z + shadow_xf[2, 3] + F(0.06), lights[0, 7], (int(i) & 1) + 2 * (int(j) & 1))
         lanes.turn_normals(b, count)
         for q in range(lights.shape[0]):
             lanes.add_lamp(b, count, lights[q], q == 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.synth.assets import Binding, Floats, Ints, ObjMesh
+from engines.synth.expression import Weights
 from engines.synth.raster import vertex_normals
 
 TESSELLATION = 0.75
@@ -109,9 +110,9 @@ def refine_points(points: Floats, tri: Ints, ends: Ints) -> Floats:
     return np.concatenate([points, new]).astype(np.float32)
 
 
-def weights_of_points(binding: Binding, groups: dict[str, Floats]) -> dict[str, Floats]:
+def weights_of_points(binding: Binding, groups: Weights) -> Weights:
     """Skinning weights (P,) of a proxy's points from those of their base vertices."""
     corner = np.clip(binding.weights, 0, None)
     corner = corner / np.maximum(corner.sum(1, keepdims=True), 1e-6)
-    return {name: np.asarray((w[binding.corners] * corner).sum(1), np.float32)
-            for name, w in groups.items()}
+    return Weights({name: np.asarray((w[binding.corners] * corner).sum(1), np.float32)
+                    for name, w in groups.items()})
