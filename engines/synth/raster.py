@@ -376,3 +376,37 @@ def affine(points: Floats, xf: Floats) -> tuple[Floats, Floats, Floats]:
         ys[k] = x * xf[1, 0] + y * xf[1, 1] + z * xf[1, 2] + xf[1, 3]
         zs[k] = x * xf[2, 0] + y * xf[2, 1] + z * xf[2, 2] + xf[2, 3]
     return xs, ys, zs
+
+
+@njit(cache=True, error_model="numpy")
+def bound_points(base: Floats, corners: Ints, weights: Floats, offsets: Floats, scale: Floats) -> Floats:
+    """Points (P, 3): of base (V, 3) at corners (P, 3) by weights (P, 3), and offsets (P, 3) times scale (3,)."""
+    out = np.empty((corners.shape[0], 3), np.float32)
+    for k in range(corners.shape[0]):
+        a, b, c = corners[k, 0], corners[k, 1], corners[k, 2]
+        for x in range(3):
+            out[k, x] = (weights[k, 0] * base[a, x] + weights[k, 1] * base[b, x]
+                         + weights[k, 2] * base[c, x]) + offsets[k, x] * scale[x]
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def bulged(points: Floats, normals: Floats, ends: Ints, share: float) -> Floats:
+    """Points (P + M, 3): the given ones (P, 3), then the middle of each pair `ends` (M, 2), moved by `share` from the chord to the
+    tangent planes of its ends."""
+    f = np.float32
+    count = points.shape[0]
+    out = np.empty((count + ends.shape[0], 3), f)
+    out[:count] = points
+    for k in range(ends.shape[0]):
+        a, b = ends[k, 0], ends[k, 1]
+        to_a, to_b = f(0), f(0)
+        for c in range(3):
+            chord = (points[a, c] + points[b, c]) / f(2)
+            to_a += (chord - points[a, c]) * normals[a, c]
+            to_b += (chord - points[b, c]) * normals[b, c]
+        for c in range(3):
+            chord = (points[a, c] + points[b, c]) / f(2)
+            on_planes = ((chord - normals[a, c] * to_a) + (chord - normals[b, c] * to_b)) / f(2)
+            out[count + k, c] = chord + f(share) * (on_planes - chord)
+    return out

@@ -8,7 +8,7 @@ import numpy as np
 
 from engines.synth.assets import Binding, Floats, Ints, ObjMesh
 from engines.synth.expression import Weights
-from engines.synth.raster import vertex_normals
+from engines.synth.raster import bulged, vertex_normals
 
 TESSELLATION = 0.75
 """How far a new point moves from the chord to the tangent planes (Boubekeur & Alexa 2008)."""
@@ -100,14 +100,7 @@ def _split_one(pattern: int) -> list[tuple[int, int, int]]:
 
 def refine_points(points: Floats, tri: Ints, ends: Ints) -> Floats:
     """Points (P + M, 3): the given ones, then each new one, bulged to the tangent planes."""
-    normals = vertex_normals(points, tri)
-    a, b = points[ends[:, 0]], points[ends[:, 1]]
-    na, nb = normals[ends[:, 0]], normals[ends[:, 1]]
-    chord = (a + b) / 2
-    on_a = chord - na * np.einsum("ij,ij->i", chord - a, na)[:, None]
-    on_b = chord - nb * np.einsum("ij,ij->i", chord - b, nb)[:, None]
-    new = chord + np.float32(TESSELLATION) * ((on_a + on_b) / 2 - chord)
-    return np.concatenate([points, new]).astype(np.float32)
+    return bulged(points, vertex_normals(points, tri), ends, TESSELLATION)
 
 
 def weights_of_points(binding: Binding, groups: Weights) -> Weights:
