@@ -4,6 +4,7 @@ Each drawer returns a straight linear RGB picture (H, W, 3) and its alpha (H, W)
 (2,) pixels. Convention: an object's own coordinates are millimetres, x to its right, y down.
 """
 
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
 import colorsys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engines.synth.assets import Floats
@@ -45,17 +47,38 @@ def dyed(rng: Rng) -> tuple[float, float, float]:
 
 def lit(normals: Floats, light: Light, gloss: float = 0.0, sharp: float = 30.0) -> Floats:
     """Light (..., 3) on normals (..., 3), 1 on what faces the viewer, and a highlight on top."""
-    flat = normals.reshape(-1, 3)
+    shape = normals.shape
+    if not any(normals.strides[:-1]):  # one normal, broadcast
+        normals = normals.reshape(-1, 3)[:1]
     ambient, lamps = light.ambient_rows(), light.lamp_rows(1.0)
-    total = ambient[0] + flat @ ambient[1:]
-    shine = np.zeros((len(flat), 1), np.float32)
-    for row in lamps:
-        total = total + row[3:6] * np.clip((flat @ row[:3])[:, None], 0, None)
-        half = row[:3] + np.array([0, 0, 1], np.float32)
-        half /= max(float(np.linalg.norm(half)), 1e-6)
-        shine += np.clip(flat @ half, 0, 1)[:, None] ** sharp * row[6]
+    halves = lamps[:, :3] + np.array([0, 0, 1], np.float32)
+    halves /= np.maximum(np.linalg.norm(halves, axis=1, keepdims=True), 1e-6)
     level = float(ambient[0].mean() + ambient[3].mean() + sum(r[3:6].mean() * max(r[2], 0.0) for r in lamps))
-    return ((np.maximum(total, 0.03) + gloss * shine) / max(level, 0.05)).reshape(normals.shape).astype(np.float32)
+    out = np.empty((normals.size // 3, 3), np.float32)
+    _lit(np.ascontiguousarray(normals, np.float32).reshape(-1, 3), ambient, lamps, halves.astype(np.float32), 1 / max(level, 0.05), gloss, sharp, out)
+    return out.reshape(shape) if len(out) * 3 == np.prod(shape) else np.broadcast_to(out[0], shape)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _lit(normals: Floats, ambient: Floats, lamps: Floats, halves: Floats, scale: float, gloss: float, sharp: float, out: Floats) -> None:
+    f = np.float32
+    # A power below this adds less than a millionth.
+    least = f(10.0 ** (-6.0 / sharp)) if gloss > 0 else f(2)
+    for k in range(normals.shape[0]):
+        x, y, z = normals[k, 0], normals[k, 1], normals[k, 2]
+        r = ambient[0, 0] + x * ambient[1, 0] + y * ambient[2, 0] + z * ambient[3, 0]
+        g = ambient[0, 1] + x * ambient[1, 1] + y * ambient[2, 1] + z * ambient[3, 1]
+        b = ambient[0, 2] + x * ambient[1, 2] + y * ambient[2, 2] + z * ambient[3, 2]
+        shine = f(0)
+        for q in range(lamps.shape[0]):
+            facing = max(x * lamps[q, 0] + y * lamps[q, 1] + z * lamps[q, 2], f(0))
+            r, g, b = r + lamps[q, 3] * facing, g + lamps[q, 4] * facing, b + lamps[q, 5] * facing
+            mirrored = min(x * halves[q, 0] + y * halves[q, 1] + z * halves[q, 2], f(1))
+            if mirrored > least:
+                shine += mirrored ** f(sharp) * lamps[q, 6]
+        shine *= f(gloss)
+        out[k, 0], out[k, 1], out[k, 2] = ((max(r, f(0.03)) + shine) * f(scale), (max(g, f(0.03)) + shine) * f(scale),
+                                           (max(b, f(0.03)) + shine) * f(scale))
 
 
 def grid(spot: Spot, centre_px: NDArray[np.floating], turn_deg: float) -> tuple[Floats, Floats]:
@@ -104,10 +127,21 @@ def grain(rng: Rng, size: tuple[int, int], sigma_px: float) -> Floats:
 
 def put(image: Floats, alpha: Floats, colour: Floats, cover: Floats) -> None:
     """Lay colour (H, W, 3) or (3,) with cover (H, W) over straight image and alpha, in place."""
-    total = cover + alpha * (1 - cover)
-    k = (cover / np.maximum(total, 1e-4))[..., None]
-    image += (colour - image) * k
-    alpha[...] = total
+    if colour.ndim == 1:
+        colour = np.broadcast_to(colour, image.shape)
+    _put(image, alpha, np.asarray(colour, np.float32), np.asarray(cover, np.float32))
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _put(image: Floats, alpha: Floats, colour: Floats, cover: Floats) -> None:
+    f = np.float32
+    for j in range(alpha.shape[0]):
+        for i in range(alpha.shape[1]):
+            total = cover[j, i] + alpha[j, i] * (f(1) - cover[j, i])
+            k = cover[j, i] / max(total, f(1e-4))
+            for c in range(3):
+                image[j, i, c] += (colour[j, i, c] - image[j, i, c]) * k
+            alpha[j, i] = total
 
 
 def blank(spot: Spot) -> tuple[Floats, Floats]:

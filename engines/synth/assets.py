@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.synth.raster import bound_points
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
@@ -218,8 +220,7 @@ def follow(binding: Binding, base: Floats, scale_base: Floats | None = None) -> 
     for axis, (a, b, unit) in enumerate(binding.scale_refs):
         if unit > 0:
             scale[axis] = abs(float(ref[a, axis] - ref[b, axis])) / unit
-    points = np.einsum("pk,pkx->px", binding.weights, base[binding.corners])
-    return (points + binding.offsets * scale).astype(np.float32)
+    return bound_points(base, binding.corners, binding.weights, binding.offsets, scale)
 
 
 def read_target(path: Path, count: int = BASE_VERTEX_COUNT) -> Floats:

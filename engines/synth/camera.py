@@ -5,16 +5,20 @@ on the picture's content, so two pictures of one scene (the wearer and the truth
 seed is the next frame of a still scene.
 
 Convention: pictures are (H, W, 3) uint8 BGR; lengths are pixels of the picture given; angles run clockwise from the x axis.
+Chains of operations on each pixel are compiled to one pass each.
 Noise model: variance = shot * signal + read^2 in linear light (EMVA 1288, photon transfer), correlated as by demosaicing.
 """
 
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numba import njit
 
 from engines.synth.assets import Bytes, Floats
 from engines.synth.skin import to_linear, to_srgb
@@ -24,6 +28,9 @@ LOW_LIGHT_SHARE = 0.18
 TABLE_STEPS = 4096
 TABLE_TOP = 1.5
 """Linear light at the end of the encoding table; brighter is white."""
+CURVE_STEPS = 4096
+"""Steps of the table of gamma and contrast, which is interpolated."""
+MIDDLE_GREY = 118
 BLOCK_PX = 8
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)
 """BT.601 weights of B, G, R."""
@@ -95,11 +102,9 @@ def apply(picture: Bytes, settings: Settings, noise_seed: int) -> Bytes:
         raise ValueError(f"expected a picture (H, W, 3) uint8 BGR, found {picture.shape} {picture.dtype}; convert it first")
     s = settings
     light = _optics(_linear(picture), s)
-    light *= np.array(s.white_balance, np.float32) * np.float32(2.0 ** s.exposure_ev)
-    image = _encode(_sense(light, s, noise_seed))
-    image = _develop(image, s)
-    out = cv2.convertScaleAbs(np.clip(image, 0, 255))
-    return _compress(out, s)
+    gains = np.array(s.white_balance, np.float32) * np.float32(2.0 ** s.exposure_ev)
+    image = _encoded(light, gains, _noise(light.shape[:2], s, noise_seed), s.shot, s.read ** 2, _srgb_table())
+    return _compress(_develop(image, s), s)
 
 
 def _linear(picture: Bytes) -> Floats:
@@ -118,9 +123,23 @@ def _srgb_table() -> Floats:
     return np.asarray(to_srgb(np.minimum(x, 1)), np.float32)
 
 
-def _encode(light: Floats) -> Floats:
-    index = np.sqrt(np.clip(light, 0, TABLE_TOP)) * np.float32((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
-    return np.take(_srgb_table(), (index + np.float32(0.5)).astype(np.uint16))
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _encoded(light: Floats, gains: Floats, noise: Floats, shot: float, read: float, table: Floats) -> Floats:
+    """The picture 0..255 (H, W, 3) float32 of linear light (H, W, 3) times gains (3,), with noise (H, W, 3) of unit strength whose variance
+    is shot * light + read; noise (0, 0, 3): none."""
+    f = np.float32
+    height, width, colours = light.shape
+    out = np.empty((height, width, colours), np.float32)
+    noisy = noise.shape[0] > 0
+    scale, top, shot, read = f((TABLE_STEPS - 1) / TABLE_TOP ** 0.5), f(TABLE_TOP), f(shot), f(read)
+    for j in range(height):
+        for i in range(width):
+            for c in range(colours):
+                x = light[j, i, c] * gains[c]
+                if noisy:
+                    x += noise[j, i, c] * math.sqrt(shot * max(x, f(0)) + read)
+                out[j, i, c] = table[int(math.sqrt(min(max(x, f(0)), top)) * scale + f(0.5))]
+    return out
 
 
 def _optics(light: Floats, s: Settings) -> Floats:
@@ -149,20 +168,27 @@ def motion_kernel(length_px: float, angle_deg: float) -> Floats:
     return out / max(float(out.sum()), 1.0)
 
 
-def _sense(light: Floats, s: Settings, noise_seed: int) -> Floats:
-    """Linear light with shot and read noise."""
+def _noise(size: tuple[int, int], s: Settings, noise_seed: int) -> Floats:
+    """Noise (H, W, 3) of unit strength for a size (height, width); (0, 0, 3) for a camera without."""
     if s.shot <= 0 and s.read <= 0:
-        return light
+        return np.zeros((0, 0, 3), np.float32)
     rng = np.random.default_rng(noise_seed)
-    height, width = light.shape[:2]
-    own = rng.standard_normal((height, width, 3), np.float32)
-    common = rng.standard_normal((height, width, 1), np.float32)
-    noise = own * np.float32(s.chroma) + common * np.float32(np.sqrt(max(0.0, 1 - s.chroma ** 2)))
-    if s.grain_px > 0.35:
-        noise = cv2.GaussianBlur(noise, (0, 0), s.grain_px)
-        noise /= np.float32(_kept(s.grain_px))
-    deviation = np.sqrt(np.float32(s.shot) * np.maximum(light, 0) + np.float32(s.read ** 2))
-    return light + noise * deviation
+    noise = rng.standard_normal((*size, 3), np.float32)
+    common = rng.standard_normal(size, np.float32)
+    soft = s.grain_px > 0.35
+    _mix(noise, common, s.chroma, float(np.sqrt(max(0.0, 1 - s.chroma ** 2))), 1 / _kept(s.grain_px) if soft else 1.0)
+    return cv2.GaussianBlur(noise, (0, 0), s.grain_px) if soft else noise
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _mix(own: Floats, common: Floats, share: float, common_share: float, gain: float) -> None:
+    """Noise of each colour (H, W, 3) and of all (H, W), mixed in the first."""
+    a, b = np.float32(share * gain), np.float32(common_share * gain)
+    for j in range(own.shape[0]):
+        for i in range(own.shape[1]):
+            rest = common[j, i] * b
+            for c in range(own.shape[2]):
+                own[j, i, c] = own[j, i, c] * a + rest
 
 
 @lru_cache(maxsize=64)
@@ -172,22 +198,58 @@ def _kept(sigma_px: float) -> float:
     return float((row ** 2).sum())
 
 
-def _develop(image: Floats, s: Settings) -> Floats:
+def _develop(image: Floats, s: Settings) -> Bytes:
     """The camera's own processing of the encoded picture, 0..255 float32."""
-    if s.denoise > 0.02:
-        soft = cv2.bilateralFilter(image, 5, 12 + 40 * s.denoise, 1.6)
-        image = cv2.addWeighted(image, 1 - s.denoise, soft, s.denoise, 0)
-    if s.gamma != 1.0 or s.contrast != 1.0:
-        image = 255 * np.power(np.clip(image, 0, 255) / 255, np.float32(s.gamma))
-        image = (image - 118) * np.float32(s.contrast) + 118
-    if s.saturation != 1.0:
-        grey = (image @ LUMA)[..., None]
-        image = grey + (image - grey) * np.float32(s.saturation)
-    if s.sharpen > 0.02:
-        image = cv2.addWeighted(image, 1 + s.sharpen, cv2.GaussianBlur(image, (0, 0), 1.1), -s.sharpen, 0)
-    if s.veil > 0:
-        image = image * np.float32(1 - s.veil / 255) + np.float32(s.veil)
-    return image
+    soft = cv2.bilateralFilter(image, 5, 12 + 40 * s.denoise, 1.6) if s.denoise > 0.02 else image
+    image = _toned(image, soft, s.denoise, _curve(s.gamma, s.contrast), s.saturation, LUMA)
+    sharpen = s.sharpen if s.sharpen > 0.02 else 0.0
+    return _finished(image, cv2.GaussianBlur(image, (0, 0), 1.1) if sharpen else image, sharpen, s.veil)
+
+
+def _curve(gamma: float, contrast: float) -> Floats:
+    """Gamma and contrast at CURVE_STEPS + 1 levels 0..255; the last one twice. Empty when they change nothing."""
+    if gamma == 1.0 and contrast == 1.0:
+        return np.zeros(0, np.float32)
+    x = np.minimum(np.arange(CURVE_STEPS + 2), CURVE_STEPS) / CURVE_STEPS
+    return ((255 * x ** gamma - MIDDLE_GREY) * contrast + MIDDLE_GREY).astype(np.float32)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _toned(image: Floats, soft: Floats, denoise: float, curve: Floats, saturation: float, luma: Floats) -> Floats:
+    """image (H, W, 3) mixed with its soft form, on the curve, with its colours drawn together or apart."""
+    f = np.float32
+    out = np.empty_like(image)
+    part, colourful = f(denoise), f(saturation)
+    scale = f(CURVE_STEPS / 255)
+    curved = curve.shape[0] > 0
+    for j in range(image.shape[0]):
+        for i in range(image.shape[1]):
+            grey = f(0)
+            for c in range(3):
+                x = image[j, i, c] + (soft[j, i, c] - image[j, i, c]) * part
+                if curved:
+                    x = min(max(x, f(0)), f(255)) * scale
+                    k = int(x)
+                    x = curve[k] + (curve[k + 1] - curve[k]) * (x - f(k))
+                out[j, i, c] = x
+                grey += x * luma[c]
+            for c in range(3):
+                out[j, i, c] = grey + (out[j, i, c] - grey) * colourful
+    return out
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _finished(image: Floats, soft: Floats, sharpen: float, veil: float) -> Bytes:
+    """image (H, W, 3) sharpened against its soft form, lightened by a veil, as uint8."""
+    f = np.float32
+    out = np.empty(image.shape, np.uint8)
+    amount, keep, added = f(sharpen), f(1 - veil / 255), f(veil)
+    for j in range(image.shape[0]):
+        for i in range(image.shape[1]):
+            for c in range(3):
+                x = (image[j, i, c] + (image[j, i, c] - soft[j, i, c]) * amount) * keep + added
+                out[j, i, c] = np.uint8(np.rint(min(max(x, f(0)), f(255))))
+    return out
 
 
 def _jpeg(picture: Bytes, quality: int) -> Bytes:

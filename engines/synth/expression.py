@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -90,7 +90,7 @@ def joints() -> dict[str, NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=1)
-def skin_groups() -> dict[str, Floats]:
+def skin_groups() -> Weights:
     """Skinning weights (V,) of the few joints used here; they sum to 1 over the groups.
 
     Groups: body, neck01, neck02, neck03, head, shoulder.L/R, arm.L/R.
@@ -110,7 +110,7 @@ def skin_groups() -> dict[str, Floats]:
     total = np.sum(list(out.values()), axis=0)
     out["body"][total < 1e-6] = 1.0
     total[total < 1e-6] = 1.0
-    return {k: (v / total).astype(np.float32) for k, v in out.items()}
+    return Weights({k: (v / total).astype(np.float32) for k, v in out.items()})
 
 
 def _group_of(bone: str, bones: dict[str, dict[str, str]]) -> str:
@@ -188,9 +188,18 @@ def transforms(neutral: Floats, pose: Pose) -> dict[str, Matrix]:
     return out
 
 
-def skin_points(points: Floats, matrices: dict[str, Matrix], weights: dict[str, Floats]) -> Floats:
+class Weights(dict[str, Floats]):
+    """Skinning weights (P,) by group, which no longer change, and those that count as one table."""
+
+    @cached_property
+    def table(self) -> tuple[tuple[str, ...], Floats]:
+        """Groups with any weight, and their weights (G, P)."""
+        names = tuple(name for name, w in self.items() if float(w.max(initial=0)) > LEAST_WEIGHT)
+        return names, np.stack([self[name] for name in names])
+
+
+def skin_points(points: Floats, matrices: dict[str, Matrix], weights: Weights) -> Floats:
     """Linear blend skinning of points (P, 3) by group weights (P,)."""
-    names = [name for name in matrices if float(weights[name].max(initial=0)) > LEAST_WEIGHT]
-    stacked = np.stack([weights[name] for name in names])
+    names, table = weights.table
     moves = np.stack([matrices[name][:3] for name in names]).astype(np.float32)
-    return raster.blend_rigid(np.ascontiguousarray(points, np.float32), stacked, moves)
+    return raster.blend_rigid(np.ascontiguousarray(points, np.float32), table, moves)

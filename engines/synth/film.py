@@ -1,11 +1,14 @@
 """From linear light to a picture: composite, tone curve, lens blur, sensor noise."""
 
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numba import njit
 
 from engines.synth.assets import Bytes, Floats
 from engines.synth.skin import to_srgb
@@ -18,9 +21,18 @@ GRAIN_SIZE = 1536
 
 def tone(linear: Floats, exposure: float = 1.0) -> Floats:
     """A soft shoulder above 0.7 so that highlights do not clip, then sRGB 0..255 float32."""
-    x = np.clip(np.asarray(linear, np.float32) * np.float32(exposure), 0, TABLE_TOP)
-    index = np.sqrt(x) * np.float32((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
-    return np.take(_tone_table(), (index + np.float32(0.5)).astype(np.uint16))
+    x = np.ascontiguousarray(linear, np.float32)
+    return _looked_up(x.reshape(-1), exposure, _tone_table()).reshape(x.shape)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _looked_up(linear: Floats, exposure: float, table: Floats) -> Floats:
+    f = np.float32
+    out = np.empty(linear.shape[0], np.float32)
+    gain, top, scale = f(exposure), f(TABLE_TOP), f((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
+    for k in range(linear.shape[0]):
+        out[k] = table[int(math.sqrt(min(max(linear[k] * gain, f(0)), top)) * scale + f(0.5))]
+    return out
 
 
 @lru_cache(maxsize=1)
@@ -52,10 +64,17 @@ def over(person: Floats, origin: tuple[int, int], background: Floats) -> Floats:
     height, width = person.shape[:2]
     if height and width:
         x, y = origin
-        part = out[y:y + height, x:x + width]
-        part *= 1 - person[..., 3:4]
-        part += person[..., :3]
+        _lay(person, out[y:y + height, x:x + width])
     return out
+
+
+@njit(cache=True, error_model="numpy")
+def _lay(person: Floats, part: Floats) -> None:
+    for j in range(person.shape[0]):
+        for i in range(person.shape[1]):
+            rest = np.float32(1) - person[j, i, 3]
+            for c in range(3):
+                part[j, i, c] = part[j, i, c] * rest + person[j, i, c]
 
 
 def develop(linear: Floats, exposure: float = 1.0, blur_px: float = 0.45, noise: float = 1.0,
@@ -74,6 +93,24 @@ def expose(linear: Floats, exposure: float = 1.0, blur_px: float = 0.5, sharpen:
         image = cv2.addWeighted(image, 1 + sharpen, cv2.GaussianBlur(image, (0, 0), 1.2),
                                 -sharpen, 0)
     return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+
+
+def plain(linear: Floats, exposure: float) -> Bytes:
+    """Linear (H, W, 3) RGB to BGR uint8 as a perfect camera gives it: `expose` without blur and sharpening."""
+    return _toned_bytes(np.ascontiguousarray(linear, np.float32), exposure, _tone_table())
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _toned_bytes(linear: Floats, exposure: float, table: Floats) -> Bytes:
+    f = np.float32
+    out = np.empty(linear.shape, np.uint8)
+    gain, top, scale = f(exposure), f(TABLE_TOP), f((TABLE_STEPS - 1) / TABLE_TOP ** 0.5)
+    for j in range(linear.shape[0]):
+        for i in range(linear.shape[1]):
+            for c in range(3):
+                x = min(max(linear[j, i, c] * gain, f(0)), top)
+                out[j, i, 2 - c] = np.uint8(np.rint(table[int(math.sqrt(x) * scale + f(0.5))]))
+    return out
 
 
 def add_noise(image: Floats, noise: float, seed: int) -> Bytes:

@@ -4,14 +4,17 @@ Convention: hand space is millimetres about the middle of the palm: x towards th
 back of the hand. Pictures as in `scene`; y runs downwards there.
 """
 
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engines.synth import raster
@@ -37,6 +40,8 @@ CURLS_DEG: dict[str, tuple[tuple[float, float, float], ...]] = {
 SLEEVE_MM = -150.0
 """Beyond this y the forearm may wear a sleeve."""
 ARM_SIDE = "L"
+CREVICES = ((3.0, 9.0, 0.5, 2), (11.0, 30.0, 0.45, 6))
+"""Near and wide: reach and depth at which it is full in millimetres, how much light it takes, at what part of the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,34 +250,47 @@ def _seen(mesh: HandMesh, points: Floats, view: View) -> tuple[Floats, Floats]:
 def _shade(mesh: HandMesh, turned: Floats, points: Floats, ids: Ints, bary: Floats, depth: Floats, view: View,
            skin_srgb: tuple[float, float, float], light: Light, sleeve_srgb: tuple[float, float, float] | None) -> Floats:
     """Linear colour (H, W, 3), 0 outside."""
-    hit = np.flatnonzero(ids.ravel() >= 0)
-    out = np.zeros((ids.size, 3), np.float32)
-    if not len(hit):
-        return out.reshape(*ids.shape, 3)
-    tri = ids.ravel()[hit]
-    b = bary.reshape(-1, 2)[hit]
-    w = np.stack([b[:, 0], b[:, 1], 1 - b[:, 0] - b[:, 1]], 1)
-    corner = mesh.tri[tri]
     normals = raster.vertex_normals(turned, mesh.tri)
     if view.mirrored:
         normals = -normals
-    lit = np.einsum("pk,pkx->px", w, lambert(normals, light)[corner])
-    uv = np.einsum("pk,pkx->px", w, mesh.uv[tri])
-    albedo = to_linear(np.array(skin_srgb, np.float32)) * _sampled(mesh, uv)
-    if sleeve_srgb is not None:
-        y = np.einsum("pk,pk->p", w, points[corner][..., 1])
-        cloth = y < SLEEVE_MM + 8 * np.sin(uv[:, 0] * 40)
-        weave = 0.9 + 0.1 * np.sin(y * 2.0)
-        albedo = np.where(cloth[:, None], to_linear(np.array(sleeve_srgb, np.float32)) * weave[:, None], albedo)
-    out[hit] = albedo * lit * _crevices(depth, view.scale_px * 2).ravel()[hit, None]
-    return out.reshape(*ids.shape, 3)
+    skin = np.asarray(to_linear(np.array(skin_srgb, np.float32)), np.float32)
+    sleeve = np.zeros(0, np.float32) if sleeve_srgb is None else np.asarray(to_linear(np.array(sleeve_srgb, np.float32)), np.float32)
+    out = np.zeros((*ids.shape, 3), np.float32)
+    _colours(ids, bary, mesh.tri, mesh.uv, np.ascontiguousarray(points[:, 1], np.float32), lambert(normals, light), mesh.detail,
+             (*mesh.corner, max(mesh.span[0], 1e-6), max(mesh.span[1], 1e-6)), skin, sleeve, *_crevices(depth, view.scale_px * 2), out)
+    return out
 
 
-def _sampled(mesh: HandMesh, uv: Floats) -> Floats:
-    h, w = mesh.detail.shape[:2]
-    col = ((uv[:, 0] - mesh.corner[0]) / max(mesh.span[0], 1e-6) * (w - 1)).astype(int).clip(0, w - 1)
-    row = ((1 - (uv[:, 1] - mesh.corner[1]) / max(mesh.span[1], 1e-6)) * (h - 1)).astype(int).clip(0, h - 1)
-    return mesh.detail[row, col]
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _colours(ids: Ints, bary: Floats, tri: Ints, uv: Floats, along: Floats, light: Floats, detail: Floats,
+             part: tuple[float, float, float, float], skin: Floats, sleeve: Floats, distance: Floats, near: Floats, wide: Floats,
+             out: Floats) -> None:
+    """Colour (H, W, 3) of the samples that show the hand: along (V,) the arm, light (V, 3), detail of the texture's part (u, v, its
+    spans), skin (3,), sleeve (3,) or (0,); distance and its means (H, W)."""
+    f = np.float32
+    rows, columns = detail.shape[0], detail.shape[1]
+    for j in range(ids.shape[0]):
+        for i in range(ids.shape[1]):
+            t = ids[j, i]
+            if t < 0:
+                continue
+            a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
+            p, q = bary[j, i, 0], bary[j, i, 1]
+            r = f(1) - p - q
+            u = p * uv[t, 0, 0] + q * uv[t, 1, 0] + r * uv[t, 2, 0]
+            v = p * uv[t, 0, 1] + q * uv[t, 1, 1] + r * uv[t, 2, 1]
+            column = min(max(int((u - part[0]) / part[2] * (columns - 1)), 0), columns - 1)
+            row = min(max(int((1 - (v - part[1]) / part[3]) * (rows - 1)), 0), rows - 1)
+            shade = f(1)
+            for k in range(2):
+                mean = near[j, i] if k == 0 else wide[j, i]
+                shade *= f(1) - f(CREVICES[k][2]) * min(max((distance[j, i] - mean) / f(CREVICES[k][1]), f(0)), f(1))
+            y = p * along[a] + q * along[b] + r * along[c]
+            clothed = sleeve.shape[0] > 0 and y < f(SLEEVE_MM) + f(8) * math.sin(u * f(40))
+            weave = f(0.9) + f(0.1) * math.sin(y * f(2)) if clothed else f(1)
+            for ch in range(3):
+                albedo = sleeve[ch] * weave if clothed else skin[ch] * detail[row, column, ch]
+                out[j, i, ch] = albedo * (p * light[a, ch] + q * light[b, ch] + r * light[c, ch]) * shade
 
 
 def lambert(normals: Floats, light: Light) -> Floats:
@@ -290,19 +308,19 @@ def lambert(normals: Floats, light: Light) -> Floats:
     return (at(normals) / facing).astype(np.float32)
 
 
-def _crevices(depth: Floats, px_per_mm: float) -> Floats:
-    """Darker where the surroundings stand nearer: between fingers, under their edges (unsharp masking of the depth)."""
+def _crevices(depth: Floats, px_per_mm: float) -> tuple[Floats, Floats, Floats]:
+    """Distance and its near and wide means (H, W): darker where the surroundings stand nearer, between fingers and under their edges
+    (unsharp masking of the depth)."""
     covered = (depth > 0).astype(np.float32)
-    distance = np.where(depth > 0, 600.0 / np.maximum(depth, 1e-6), 0).astype(np.float32)
+    distance = np.where(depth > 0, np.float32(600.0) / np.maximum(depth, np.float32(1e-6)), np.float32(0))
     size = (depth.shape[1], depth.shape[0])
-    out = np.ones_like(depth)
-    for reach_mm, cap_mm, gain, scale in ((3.0, 9.0, 0.5, 2), (11.0, 30.0, 0.45, 6)):
+    out: list[Floats] = [distance]
+    for reach_mm, _, _, scale in CREVICES:
         sigma = max(reach_mm * px_per_mm / scale, 0.8)
         small = (max(1, size[0] // scale), max(1, size[1] // scale))
         far, share = (cv2.GaussianBlur(cv2.resize(v, small, interpolation=cv2.INTER_AREA), (0, 0), sigma) for v in (distance, covered))
-        mean = cv2.resize(far / np.maximum(share, 1e-3), size)
-        out *= 1 - gain * np.clip((distance - mean) / cap_mm, 0, 1)
-    return out
+        out.append(cv2.resize(far / np.maximum(share, np.float32(1e-3)), size))
+    return out[0], out[1], out[2]
 
 
 def mask_of(alpha: Floats) -> Bytes:

@@ -7,6 +7,7 @@ Convention: pictures are (H, W, 3) uint8 BGR, positions pixels (pixel centres), 
 are RGB 0..255 as they appear in the picture. Five points: as in `labels`, image-left eye and mouth corner first.
 """
 
+# pyright: reportUntypedFunctionDecorator=false
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from engines.synth import _things as things
@@ -107,7 +109,7 @@ def place(rng: np.random.Generator, points: NDArray[np.floating], size: tuple[in
     spot = find_spot(points, size, skin_srgb, hair_srgb)
     lamp = LIGHTS[int(rng.integers(len(LIGHTS)))] if light is None else light
     image, alpha = DRAWERS[chosen](rng, spot, lamp)
-    colour = tone(np.maximum(image, 0))[..., ::-1]
+    colour = cv2.cvtColor(tone(np.asarray(image, np.float32)), cv2.COLOR_RGB2BGR)
     return Occluder(np.clip(colour + 0.5, 0, 255).astype(np.uint8), mask_of(alpha), chosen, _shadow(rng, spot, alpha, lamp))
 
 
@@ -115,10 +117,19 @@ def over(picture: Bytes, occluder: Occluder) -> Bytes:
     """`picture` (H, W, 3) uint8 BGR behind the occluder: a new picture. Raises ValueError when the sizes differ."""
     if picture.shape != occluder.image.shape:
         raise ValueError(f"expected a picture {occluder.image.shape}, found {picture.shape}; place the occluder at the picture's size")
-    shade = 255 - occluder.shadow.astype(np.uint16)
-    alpha = occluder.alpha.astype(np.uint32)[..., None]
-    behind = (picture.astype(np.uint32) * shade[..., None] + 127) // 255
-    return ((behind * (255 - alpha) + occluder.image * alpha + 127) // 255).astype(np.uint8)
+    return _over(picture, occluder.image, occluder.alpha, occluder.shadow)
+
+
+@njit(cache=True)
+def _over(picture: Bytes, image: Bytes, alpha: Bytes, shadow: Bytes) -> Bytes:
+    out = np.empty(picture.shape, np.uint8)
+    for j in range(picture.shape[0]):
+        for i in range(picture.shape[1]):
+            a, shade = np.int32(alpha[j, i]), np.int32(255) - np.int32(shadow[j, i])
+            for c in range(3):
+                behind = (np.int32(picture[j, i, c]) * shade + 127) // 255
+                out[j, i, c] = (behind * (255 - a) + np.int32(image[j, i, c]) * a + 127) // 255
+    return out
 
 
 def _shadow(rng: np.random.Generator, spot: Spot, alpha: Floats, light: Light) -> Bytes:

@@ -24,6 +24,7 @@ from engines.synth.assets import (
 )
 from engines.synth.expression import (
     Pose,
+    Weights,
     apply_actions,
     joint_of,
     joints,
@@ -86,7 +87,7 @@ class Proxy:
 
     binding: Binding
     top: Topology
-    weights: dict[str, Floats]
+    weights: Weights
     gain: float = 1.0
     shine: float = 0.0
     texture: Floats = field(default_factory=lambda: np.zeros((2, 2, 5), np.float32))
@@ -203,10 +204,10 @@ class Person:
         self.skin_top, self.refinement, self.skin_triangles = _skin_surface(
             self.cloth.binding.hidden.tobytes())
         ends = self.refinement.ends
-        self.skin_weights = {
+        self.skin_weights = Weights({
             name: np.concatenate([w[self.skin_top.base], w[self.skin_top.base][ends].mean(1)]
                                  ).astype(np.float32)
-            for name, w in self._groups.items()}
+            for name, w in self._groups.items()})
 
     def _layers(self, assets: Path) -> list[Proxy]:
         look = self.look
@@ -278,7 +279,7 @@ class Person:
             info[k, :3] = head[:3, :3] @ centre + head[:3, 3]
             info[k, 3:6] = head[:3, :3] @ (turn @ np.array([0.0, 0.0, 1.0], np.float32))
             info[k, 6] = radius
-        return skin_points(points, {"head": head}, {"head": np.ones(len(points), np.float32)}), info
+        return skin_points(points, {"head": head}, Weights(head=np.ones(len(points), np.float32))), info
 
     def pose(self, pose: Pose) -> Points:
         """The person's points at a pose."""

@@ -16,7 +16,7 @@ from engines.synth import camera as webcam
 from engines.synth import occluders, raster
 from engines.synth.assets import Bytes, Floats, Ints
 from engines.synth.cast import Actor
-from engines.synth.film import expose, over
+from engines.synth.film import over, plain
 from engines.synth.labels import FaceLabels, face_vertices, label_face
 from engines.synth.parsing import BACKGROUND, BROWS, HAIR, OCCLUDER
 from engines.synth.person import Points
@@ -54,6 +54,22 @@ class Shot:
         """Wearer and truth through one camera with the same noise."""
         return (webcam.apply(self.wearer, settings, noise_seed),
                 webcam.apply(self.truth, settings, noise_seed))
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One scene with one person; fields as in `Shot`: `dense` (K, 2) are the wearer's own landmarks."""
+
+    wearer: Bytes
+    oval: Floats
+    veil: Floats
+    classes: Bytes
+    of_wearer: FaceLabels
+    dense: Floats
+
+    def filmed(self, settings: webcam.Settings, noise_seed: int) -> Bytes:
+        """The picture through a camera."""
+        return webcam.apply(self.wearer, settings, noise_seed)
 
 
 @lru_cache(maxsize=1)
@@ -117,11 +133,11 @@ def _labels(actor: Actor, drawn: Drawn, side: int) -> tuple[Bytes, Floats]:
     step = planes.samples
     ids: Ints = planes.ids[::step, ::step]
     out[part] = np.where(ids >= 0, actor.classes[np.maximum(ids, 0)], BACKGROUND)
-    small = [cv2.resize(v, (width, height), interpolation=cv2.INTER_AREA) for v in planes.veils]
-    out[part][small[0] > BROW_FROM] = BROWS
+    size = (width, height)
+    out[part][cv2.resize(planes.veils[0], size, interpolation=cv2.INTER_AREA) > BROW_FROM] = BROWS
     if actor.person.look.hair:
-        hair[part] = small[-1]
-        out[part][small[-1] > HAIR_FROM] = HAIR
+        hair[part] = cv2.resize(planes.veils[-1], size, interpolation=cv2.INTER_AREA)
+        out[part][hair[part] > HAIR_FROM] = HAIR
     return out, hair
 
 
@@ -149,33 +165,56 @@ def shoot(wearer: Actor, hybrid_: Actor, scene: Scene) -> Shot:
     clip = _face_clip(camera, (wearer, ours), (hybrid_, theirs))
     other = hybrid_.renderer.draw(scene.pose, camera, scene.light, points=theirs, clip=clip)
     behind = backdrop(scene.backdrop_seed, side, scene.light)
-    plain = over(drawn.rgba, drawn.origin, behind)
+    own = over(drawn.rgba, drawn.origin, behind)
     oval = _oval(_weight_plane(wearer, drawn, side),
                  _weight_plane(hybrid_, other, side), scene.face_px)
-    swapped = plain.copy()
+    swapped = own.copy()
     x, y = other.origin
     height, width = other.rgba.shape[:2]
     part = np.s_[y:y + height, x:x + width]
     inside = np.clip(oval[part] * 8, 0, 1)[..., None]
-    swapped[part] += inside * (over(other.rgba, (0, 0), behind[part]) - plain[part])
+    swapped[part] += inside * (over(other.rgba, (0, 0), behind[part]) - own[part])
     classes, hair = _labels(wearer, drawn, side)
-    pictures = [_developed(p, scene) for p in (plain, swapped)]
     of_wearer, of_truth = label_face(ours.base, camera), label_face(theirs.base, camera)
-    dx, dy, _ = camera.project(theirs.base[list(landmark_vertices())])
+    pictures, veil = _finished((own, swapped), scene, oval, hair, classes, of_wearer)
+    return Shot(pictures[0], pictures[1], oval, veil, classes, of_wearer, of_truth,
+                _dense(theirs, camera))
+
+
+def portray(wearer: Actor, scene: Scene) -> Portrait:
+    """Draw a scene with the wearer alone, with all labels; the picture is `shoot`'s."""
+    side = frame_side(scene)
+    points = wearer.person.pose(scene.pose)
+    camera = camera_of(scene, points)
+    drawn = wearer.renderer.draw(scene.pose, camera, scene.light, points=points)
+    picture = over(drawn.rgba, drawn.origin, backdrop(scene.backdrop_seed, side, scene.light))
+    weight = _weight_plane(wearer, drawn, side)
+    oval = _oval(weight, weight, scene.face_px)
+    classes, hair = _labels(wearer, drawn, side)
+    labels = label_face(points.base, camera)
+    pictures, veil = _finished((picture,), scene, oval, hair, classes, labels)
+    return Portrait(pictures[0], oval, veil, classes, labels, _dense(points, camera))
+
+
+def _dense(points: Points, camera: Camera) -> Floats:
+    """The dense landmarks (K, 2) of posed points."""
+    x, y, _ = camera.project(points.base[list(landmark_vertices())])
+    return np.stack([x, y], 1)
+
+
+def _finished(linear: tuple[Floats, ...], scene: Scene, oval: Floats, hair: Floats, classes: Bytes,
+              face: FaceLabels) -> tuple[list[Bytes], Floats]:
+    """Pictures (H, W, 3) uint8 of linear ones of one scene, with what stands before the face (of which
+    `classes` are told, in place); and the veil (H, W)."""
+    pictures = [plain(p, scene.light.exposure) for p in linear]
     veil = np.where(oval > 0, hair, 0).astype(np.float32)
     if scene.occluder_seed >= 0:
-        thing = _thing(scene, pictures[0], of_wearer, side)
+        thing = _thing(scene, pictures[0], face, oval.shape[0])
         pictures = [occluders.over(p, thing) for p in pictures]
         alpha = thing.alpha.astype(np.float32) / 255
         veil = np.maximum(veil, alpha)
         classes[alpha > 0.5] = OCCLUDER
-    return Shot(pictures[0], pictures[1], oval, veil, classes, of_wearer, of_truth,
-                np.stack([dx, dy], 1))
-
-
-def _developed(linear: Floats, scene: Scene) -> Bytes:
-    image = expose(linear, scene.light.exposure, blur_px=0.0, sharpen=0.0)
-    return cv2.convertScaleAbs(np.clip(image, 0, 255))
+    return pictures, veil
 
 
 def _thing(scene: Scene, picture: Bytes, face: FaceLabels, side: int) -> occluders.Occluder:

@@ -21,7 +21,7 @@ import numpy as np
 from numba import cuda
 
 from engines.synth import raster
-from engines.synth.raster import MIN_AREA, blend_rigid, gather_corners, surface_gradients, vertex_normals
+from engines.synth.raster import MIN_AREA, affine, blend_rigid, bound_points, bulged, gather_corners, project, surface_gradients, vertex_normals
 
 THREADS = 128
 TILE = 16
@@ -287,5 +287,5 @@ def interpolate(ids: Any, bary: Any, tri: Any, values: Any, out: Any) -> None:
     _down(result, out)
 
 
-__all__ = ["RasterError", "blend_rigid", "blend_sorted", "choose", "gather_corners", "interpolate", "raster_depth", "raster_ids",
-           "surface_gradients", "vertex_normals"]
+__all__ = ["RasterError", "affine", "blend_rigid", "blend_sorted", "bound_points", "bulged", "choose", "gather_corners", "interpolate",
+           "project", "raster_depth", "raster_ids", "surface_gradients", "vertex_normals"]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.synth import raster, shade
+from engines.synth import raster, screen, shade
 from engines.synth.assets import Bytes, Floats, Ints
 from engines.synth.expression import Pose
 from engines.synth.light import Light
@@ -29,12 +29,6 @@ SHADOW_REACH_DM = 3.6
 AO_SIZE = 224
 AO_DIRECTIONS = 56
 BUMP = 2.6
-SCATTER_DM = (0.022, 0.011, 0.007)
-"""How far light spreads under the skin in red, green and blue (standard deviation)."""
-SHADE_GAIN = (0.30, 0.95, 0.50, 0.60, 0.45)
-"""How much screen-space occlusion darkens skin, eyes, teeth, tongue and clothes."""
-HALF_SIZE_FROM = 2.4
-"""Blurs of at least this many samples are done at half the size."""
 STEEPEST = 2.0
 """Largest gradient of u or v per decimetre."""
 LUT = to_linear(np.arange(256, dtype=np.float32))
@@ -51,12 +45,8 @@ class Camera:
 
     def project(self, points: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
         """x, y in pixels and 1/distance of points (P, 3)."""
-        p = np.asarray(points, np.float32) - np.array(self.position, np.float32)
-        inv = 1.0 / np.maximum(-p[:, 2], 0.05)
-        x = self.centre_px[0] + self.focal_px * p[:, 0] * inv
-        y = self.centre_px[1] - self.focal_px * p[:, 1] * inv
-        return (np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32),
-                np.ascontiguousarray(inv, np.float32))
+        return raster.project(np.ascontiguousarray(points, np.float32), np.array(self.position, np.float32),
+                              self.focal_px, *self.centre_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +123,7 @@ def _depth_map(person: Person, opaque: Floats, hair: Floats | None, xf: Floats, 
     no_alpha = np.zeros((2, 2), np.uint8)
 
     def put(points: Floats, tri: Ints, uv: Floats, alpha: Bytes, flag: int) -> None:
-        xyz = points @ xf[:, :3].T + xf[:, 3]
-        raster.raster_depth(np.ascontiguousarray(xyz[:, 0]), np.ascontiguousarray(xyz[:, 1]),
-                            np.ascontiguousarray(xyz[:, 2]), tri, uv, alpha,
+        raster.raster_depth(*raster.affine(points, xf), tri, uv, alpha,
                             np.full(len(tri), flag, np.uint8), out)
 
     put(opaque, person.tri, person.uv, no_alpha, 0)
@@ -214,63 +202,6 @@ def _tangents(points: Floats, tri: Ints, uv: Floats) -> Floats:
     grad = raster.surface_gradients(points, tri, uv, STEEPEST)[:, 1]
     out = raster.gather_corners(np.ascontiguousarray(grad), tri, len(points))
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
-
-
-def _screen_shade(depth: Floats, ids: Ints, material: Bytes, px_per_dm: float) -> Floats:
-    """Occlusion by what stands before a sample on the screen: lids over eyes, lips over teeth.
-
-    Unsharp masking of the depth (Luft, Colditz & Deussen 2006), with the difference capped.
-    """
-    covered = depth > 0
-    distance = np.where(covered, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
-    out = np.ones(depth.shape, np.float32)
-    kind = np.where(covered, material[np.maximum(ids, 0)], np.uint8(255))
-    table = np.zeros(256, np.float32)
-    table[:5] = SHADE_GAIN
-    gain = table[kind]
-    for sigma_dm, cap in ((0.035, 0.10), (0.12, 0.22)):
-        scale = 4 if sigma_dm > 0.1 else 2
-        small = cv2.resize(distance, None, fx=1 / scale, fy=1 / scale,
-                           interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(covered.astype(np.float32), (small.shape[1], small.shape[0]),
-                          interpolation=cv2.INTER_AREA)
-        sigma = max(sigma_dm * px_per_dm / scale, 0.6)
-        blur = cv2.GaussianBlur(small, (0, 0), sigma)
-        total = cv2.GaussianBlur(mask, (0, 0), sigma)
-        mean = cv2.resize(blur / np.maximum(total, 1e-3), (depth.shape[1], depth.shape[0]))
-        behind = np.clip((distance - mean) / cap, 0, 1)
-        out *= 1 - gain * behind * (0.75 if sigma_dm < 0.1 else 0.6)
-    return np.clip(out, 0.06, 1).astype(np.float32)
-
-
-def _soft(plane: Floats, sigma: float) -> Floats:
-    """Gaussian blur of (H, W); at half the size where sigma allows."""
-    if sigma < HALF_SIZE_FROM:
-        return cv2.GaussianBlur(plane, (0, 0), sigma)
-    height, width = plane.shape
-    small = cv2.resize(plane, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), sigma / 2)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _scatter(light: Floats, mask: NDArray[np.bool_], px_per_dm: float) -> Floats:
-    """Blur the light under the skin in place, each colour by its own distance, within the mask."""
-    columns = np.flatnonzero(mask.any(0))
-    rows = np.flatnonzero(mask.any(1))
-    if not len(rows):
-        return light
-    part = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    inside = mask[part]
-    weight = inside.astype(np.float32)
-    for c, reach in enumerate(SCATTER_DM):
-        sigma = reach * px_per_dm
-        if sigma < 0.4:
-            continue
-        plane = np.ascontiguousarray(light[..., c][part])
-        blur = _soft(plane * weight, sigma)
-        total = _soft(weight, sigma)
-        light[..., c][part] = np.where(inside, blur / np.maximum(total, 1e-3), plane)
-    return light
 
 
 def _extent(camera: Camera, person: Person, points: Points, parts: Parts
@@ -381,34 +312,26 @@ class Renderer:
         _depth_map(self.person, points.opaque, None, xf, size, out)
         if self.person.look.hair and parts.hair:
             layer = self.person.layers[-1]
-            xyz = points.layers[-1] @ xf[:, :3].T + xf[:, 3]
-            raster.raster_depth(
-                np.ascontiguousarray(xyz[:, 0]), np.ascontiguousarray(xyz[:, 1]),
-                np.ascontiguousarray(xyz[:, 2]), layer.top.tri, layer.top.uv, self._alpha,
-                np.ones(len(layer.top.tri), np.uint8), out)
+            raster.raster_depth(*raster.affine(points.layers[-1], xf), layer.top.tri, layer.top.uv,
+                                self._alpha, np.ones(len(layer.top.tri), np.uint8), out)
         return out, xf, lamps
 
     def _shade(self, points: Points, camera: Camera, light: Light, ids: Ints, bary: Floats,
                depth: Floats, ao: Floats, shadow: Floats, xf: Floats, lamps: Floats,
                px_per_dm: float) -> Floats:
         person = self.person
-        shape = (*ids.shape, 3)
-        diffuse, albedo, spec = (np.zeros(shape, np.float32) for _ in range(3))
         normals = person.normals(points.opaque)
         grad = raster.surface_gradients(points.opaque, person.tri, person.uv, STEEPEST)
-        shade_ao = _screen_shade(depth, ids, person.material, px_per_dm)
+        near, wide = screen.mean_distances(depth, px_per_dm)
         maps = person.skin_maps
-        shade.shade_samples(
-            ids, bary, person.tri, person.uv, person.material, points.opaque, normals,
-            ao.astype(np.float32), grad, np.array(camera.position, np.float32), lamps,
+        slot, at = shade.pick_samples(ids, depth, person.material, self.sparse)
+        shaded = shade.shade_samples(
+            at, ids, bary, person.tri, person.uv, person.material, points.opaque, normals,
+            ao.astype(np.float32, copy=False), grad, np.array(camera.position, np.float32), lamps,
             light.ambient_rows(), shadow, xf, points.eyes, maps.albedo, maps.slopes, maps.gloss,
             person.eye_tex, person.teeth_tex, person.tongue_tex, person.cloth_tex, LUT,
-            shade.MATERIALS, BUMP, shade_ao, depth, self.sparse, diffuse, albedo, spec)
-        skin = (ids >= 0) & (person.material[np.maximum(ids, 0)] == shade.SKIN)
-        diffuse = _scatter(diffuse, skin, px_per_dm)
-        image = np.zeros((*ids.shape, 4), np.float32)
-        shade.compose(ids, diffuse, albedo, spec, image)
-        return image
+            shade.MATERIALS, BUMP, near, wide, depth)
+        return screen.compose(slot, shaded, ids, person.material, px_per_dm)
 
     def _hair(self, points: Points, camera: Camera, light: Light, image: Floats, depth: Floats,
               screen: Screen, shadow: Floats, xf: Floats, lamps: Floats) -> tuple[Floats, ...]:

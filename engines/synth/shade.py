@@ -4,6 +4,7 @@ The sum of directional lights (wrapped diffuse, the first with a soft shadow), a
 that depends on direction, ambient occlusion, highlights (two GGX lobes, Schlick Fresnel), and for
 skin a reddened terminator. Diffuse light and reflectance are kept apart so that the light can be
 blurred under the skin before they are multiplied (Jensen et al. 2001, in its screen-space form).
+What every sample needs alike is computed in lanes (see `lanes`).
 """
 
 # pyright: reportUntypedFunctionDecorator=false
@@ -14,6 +15,43 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from engines.synth import lanes
+from engines.synth.lanes import (
+    AB,
+    AG,
+    AR,
+    BX,
+    BY,
+    BZ,
+    DB,
+    DG,
+    DR,
+    FLIP,
+    GLOSS,
+    KEEP,
+    LANES,
+    LIT,
+    NX,
+    NY,
+    NZ,
+    OCC,
+    ROUGH,
+    ROWS,
+    SB,
+    SCALE,
+    SG,
+    SKIN_ROW,
+    SMOOTH,
+    SR,
+    STRENGTH,
+    VX,
+    VY,
+    VZ,
+    WB,
+    WG,
+    WR,
+)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -31,30 +69,50 @@ MATERIALS = np.array([
 ], np.float32)
 
 
-@njit(cache=True, fastmath=True)
-def _texel(texture: Bytes, u: float, v: float, lut: Floats, out: Floats) -> None:
-    height, width = texture.shape[0], texture.shape[1]
-    x = min(max(u * width - 0.5, 0.0), width - 1.001)
-    y = min(max((1.0 - v) * height - 0.5, 0.0), height - 1.001)
-    i, j = int(x), int(y)
-    fx, fy = x - i, y - j
-    for c in range(3):
-        top = lut[texture[j, i, c]] * (1 - fx) + lut[texture[j, i + 1, c]] * fx
-        bottom = lut[texture[j + 1, i, c]] * (1 - fx) + lut[texture[j + 1, i + 1, c]] * fx
-        out[c] = top * (1 - fy) + bottom * fy
+EYE_LOBES = 0.35
+"""Eyes' highlights are windows above all: their lobes count so much."""
+AO_REACH_DM, AO_CAP_DM, AO_STRENGTH = (0.035, 0.12), (0.10, 0.22), (0.75, 0.6)
+"""Screen-space occlusion, near and wide: its blur, the depth at which it is full, how much it takes."""
+AO_GAIN = np.array([0.30, 0.95, 0.50, 0.60, 0.45], np.float32)
+"""How much screen-space occlusion darkens skin, eyes, teeth, tongue and clothes."""
+F = np.float32
+ONE = np.uintp(1)
 
 
-@njit(cache=True, fastmath=True)
-def _slope(slopes: NDArray[np.int8], u: float, v: float, out: Floats) -> None:
-    height, width = slopes.shape[0], slopes.shape[1]
-    x = min(max(u * width - 0.5, 0.0), width - 1.001)
-    y = min(max((1.0 - v) * height - 0.5, 0.0), height - 1.001)
-    i, j = int(x), int(y)
-    fx, fy = x - i, y - j
-    for c in range(2):
-        top = slopes[j, i, c] * (1 - fx) + slopes[j, i + 1, c] * fx
-        bottom = slopes[j + 1, i, c] * (1 - fx) + slopes[j + 1, i + 1, c] * fx
-        out[c] = (top * (1 - fy) + bottom * fy) / 127.0
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _place(u: float, size: int) -> tuple[np.uintp, float]:
+    """Texel before a texture coordinate 0..1, and how far beyond it."""
+    x = min(max(u * F(size) - F(0.5), F(0)), F(size) - F(1.001))
+    i = int(x)
+    return np.uintp(i), x - F(i)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _texel(texture: Bytes, u: float, v: float, lut: Floats, b: Floats, k: np.uintp) -> None:
+    """Albedo of sample k at u, v (v upwards)."""
+    i, fx = _place(u, texture.shape[1])
+    j, fy = _place(F(1) - v, texture.shape[0])
+    k00, k10 = (F(1) - fx) * (F(1) - fy), fx * (F(1) - fy)
+    k01, k11 = (F(1) - fx) * fy, fx * fy
+    b[AR + k] = (lut[texture[j, i, 0]] * k00 + lut[texture[j, i + ONE, 0]] * k10
+                 + lut[texture[j + ONE, i, 0]] * k01 + lut[texture[j + ONE, i + ONE, 0]] * k11)
+    b[AG + k] = (lut[texture[j, i, 1]] * k00 + lut[texture[j, i + ONE, 1]] * k10
+                 + lut[texture[j + ONE, i, 1]] * k01 + lut[texture[j + ONE, i + ONE, 1]] * k11)
+    b[AB + k] = (lut[texture[j, i, 2]] * k00 + lut[texture[j, i + ONE, 2]] * k10
+                 + lut[texture[j + ONE, i, 2]] * k01 + lut[texture[j + ONE, i + ONE, 2]] * k11)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _slope(slopes: NDArray[np.int8], u: float, v: float) -> tuple[float, float]:
+    i, fx = _place(u, slopes.shape[1])
+    j, fy = _place(F(1) - v, slopes.shape[0])
+    scale = F(1 / 127.0)
+    k00, k10 = (F(1) - fx) * (F(1) - fy) * scale, fx * (F(1) - fy) * scale
+    k01, k11 = (F(1) - fx) * fy * scale, fx * fy * scale
+    return (F(slopes[j, i, 0]) * k00 + F(slopes[j, i + ONE, 0]) * k10
+            + F(slopes[j + ONE, i, 0]) * k01 + F(slopes[j + ONE, i + ONE, 0]) * k11,
+            F(slopes[j, i, 1]) * k00 + F(slopes[j, i + ONE, 1]) * k10
+            + F(slopes[j + ONE, i, 1]) * k01 + F(slopes[j + ONE, i + ONE, 1]) * k11)
 
 
 def _spiral(turns: int, taps: int) -> Floats:
@@ -71,226 +129,193 @@ def _spiral(turns: int, taps: int) -> Floats:
 SPIRAL = _spiral(4, 10)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def shadow_at(shadow: Floats, x: float, y: float, near: float, radius: float, turn: int) -> float:
     """Share 0..1 of light that arrives: taps on a spiral around (x, y) of a shadow map."""
     height, width = shadow.shape
-    lit = 0.0
+    lit = F(0)
     taps = SPIRAL.shape[1]
+    x, y, near, radius = F(x), F(y), F(near), F(radius)
+    within = (min(x, y) >= radius and x + radius < F(width) - F(1)
+              and y + radius < F(height) - F(1))
     for k in range(taps):
-        i = int(x + radius * SPIRAL[turn, k, 0] + 0.5)
-        j = int(y + radius * SPIRAL[turn, k, 1] + 0.5)
-        if i < 0 or j < 0 or i >= width or j >= height:
-            lit += 1.0
+        i = int(x + radius * SPIRAL[turn, k, 0] + F(0.5))
+        j = int(y + radius * SPIRAL[turn, k, 1] + F(0.5))
+        if not within and (i < 0 or j < 0 or i >= width or j >= height):
+            lit += F(1)
             continue
-        over = (shadow[j, i] - near) * 20.0
-        lit += 1.0 - min(max(over, 0.0), 1.0)
-    return lit / taps
+        lit += F(1) - min(max((shadow[np.uintp(j), np.uintp(i)] - near) * F(20), F(0)), F(1))
+    return lit / F(taps)
 
 
-@njit(cache=True, fastmath=True)
-def _ggx(n_h: float, rough: float) -> float:
-    a2 = rough * rough * rough * rough
-    d = n_h * n_h * (a2 - 1) + 1
-    return a2 / (math.pi * d * d + 1e-7)
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _blurred(plane: Floats, i: int, j: int, across: float, down: float) -> float:
+    """A smaller plane at sample (i, j), bilinear; across, down: its size over the samples'."""
+    height, width = plane.shape
+    x = min(max((F(i) + F(0.5)) * across - F(0.5), F(0)), F(width - 1))
+    y = min(max((F(j) + F(0.5)) * down - F(0.5), F(0)), F(height - 1))
+    c, r = np.uintp(min(int(x), width - 2)), np.uintp(min(int(y), height - 2))
+    fx, fy = x - F(c), y - F(r)
+    top = plane[r, c] * (F(1) - fx) + plane[r, c + ONE] * fx
+    bottom = plane[r + ONE, c] * (F(1) - fx) + plane[r + ONE, c + ONE] * fx
+    return top * (F(1) - fy) + bottom * fy
 
 
-@njit(cache=True, fastmath=True)
-def _unit(v: Floats) -> None:
-    length = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) + 1e-9
-    v[0] /= length
-    v[1] /= length
-    v[2] /= length
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _behind(near: Floats, wide: Floats, depth: Floats, i: int, j: int, gain: float) -> float:
+    """What occlusion by the surroundings on the screen leaves of the light at a sample."""
+    height, width = depth.shape
+    distance = F(1) / max(depth[j, i], F(1e-6))
+    mean = _blurred(near, i, j, F(near.shape[1] / width), F(near.shape[0] / height))
+    out = F(1) - gain * F(AO_STRENGTH[0]) * min(max((distance - mean) / F(AO_CAP_DM[0]), F(0)), F(1))
+    mean = _blurred(wide, i, j, F(wide.shape[1] / width), F(wide.shape[0] / height))
+    out *= F(1) - gain * F(AO_STRENGTH[1]) * min(max((distance - mean) / F(AO_CAP_DM[1]), F(0)), F(1))
+    return min(max(out, F(0.06)), F(1))
 
 
-@njit(cache=True, fastmath=True)
-def _bump(n: Floats, slope: Floats, du: Floats, dv: Floats, strength: float) -> None:
-    for k in range(3):
-        n[k] -= strength * (slope[0] * du[k] + slope[1] * dv[k])
-    _unit(n)
-
-
-@njit(cache=True, fastmath=True)
-def _eye_normal(n: Floats, p: Floats, eyes: Floats) -> None:
-    """Normal of the cornea's clear bulge or the smooth white, for highlights.
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _eye_normal(b: Floats, k: np.uintp, p0: float, p1: float, p2: float, eyes: Floats) -> None:
+    """Normal of the cornea's clear bulge or the smooth white, for highlights of sample k at p.
 
     eyes (2, 7): centre, forward axis, radius.
     """
     best = 0
-    if (abs(p[0] - eyes[1, 0]) + abs(p[1] - eyes[1, 1])
-            < abs(p[0] - eyes[0, 0]) + abs(p[1] - eyes[0, 1])):
+    if abs(p0 - eyes[1, 0]) + abs(p1 - eyes[1, 1]) < abs(p0 - eyes[0, 0]) + abs(p1 - eyes[0, 1]):
         best = 1
     radius = eyes[best, 6]
-    along = 0.0
-    for k in range(3):
-        along += (p[k] - eyes[best, k]) * eyes[best, 3 + k]
-    off2 = -along * along
-    for k in range(3):
-        off2 += (p[k] - eyes[best, k]) ** 2
-    off = math.sqrt(max(off2, 0.0)) / radius
-    bulge = 0.42 * radius * min(max((0.56 - off) / 0.06, 0.0), 1.0)
-    for k in range(3):
-        n[k] = p[k] - eyes[best, k] - bulge * eyes[best, 3 + k]
-    _unit(n)
+    x, y, z = p0 - eyes[best, 0], p1 - eyes[best, 1], p2 - eyes[best, 2]
+    along = x * eyes[best, 3] + y * eyes[best, 4] + z * eyes[best, 5]
+    off = math.sqrt(max(x * x + y * y + z * z - along * along, F(0))) / radius
+    bulge = F(0.42) * radius * min(max((F(0.56) - off) / F(0.06), F(0)), F(1))
+    x, y, z = x - bulge * eyes[best, 3], y - bulge * eyes[best, 4], z - bulge * eyes[best, 5]
+    scale = F(-1) / (math.sqrt(x * x + y * y + z * z) + F(1e-9))
+    b[BX + k], b[BY + k], b[BZ + k] = x * scale, y * scale, z * scale
 
 
-@njit(cache=True, fastmath=True)
-def _window(n: Floats, view: Floats, light: Floats, size: float) -> float:
-    """Mirror image 0..1 of a square soft box of half-angle `size` (tangent) around a light."""
-    vn = n[0] * view[0] + n[1] * view[1] + n[2] * view[2]
-    rx, ry, rz = (2 * vn * n[0] - view[0], 2 * vn * n[1] - view[1], 2 * vn * n[2] - view[2])
-    along = rx * light[0] + ry * light[1] + rz * light[2]
-    if along <= 0.1:
-        return 0.0
-    # Axes across the light: horizontal and the rest.
-    hx, hz = light[2], -light[0]
-    length = math.sqrt(hx * hx + hz * hz) + 1e-9
-    hx, hz = hx / length, hz / length
-    across = (rx * hx + rz * hz) / along
-    ux, uy, uz = -hz * light[1], hz * light[0] - hx * light[2], hx * light[1]
-    up = (rx * ux + ry * uy + rz * uz) / along
-    edge = 0.25 * size
-    a = min(max((size - abs(across)) / edge + 0.5, 0.0), 1.0)
-    b = min(max((size - abs(up)) / edge + 0.5, 0.0), 1.0)
-    return a * b
+@njit(cache=True, fastmath=True, error_model="numpy")
+def pick_samples(ids: Ints, depth: Floats, material: Bytes, sparse: bool) -> tuple[Ints, Ints]:
+    """Which samples are shaded: at (M,) their places in the flattened picture; slot (H, W): whose light
+    each sample shows, an index into `at`, -1 where ids (H, W) < 0.
 
-
-@njit(cache=True, fastmath=True)
-def _add_light(
-    n: Floats, ns: Floats, view: Floats, light: Floats, material: int, params: Floats,
-    lit: float, gloss: float, diffuse: Floats, spec: Floats,
-) -> None:
-    """Add one directional light; light (7,): direction to it, colour, highlight scale."""
-    n_l = n[0] * light[0] + n[1] * light[1] + n[2] * light[2]
-    for c in range(3):
-        wrap = params[c]
-        d = (n_l + wrap) / (1 + wrap)
-        if d > 0:
-            # The wrapped part lies where no direct light falls: shadow reaches it in red last.
-            share = lit * (1.35 - 0.35 * lit) if c == 0 and material == 0 else lit
-            diffuse[c] += d * d / (d + 0.08) * light[3 + c] * share
-    m_l = ns[0] * light[0] + ns[1] * light[1] + ns[2] * light[2]
-    if m_l <= 0:
-        return
-    hx, hy, hz = light[0] + view[0], light[1] + view[1], light[2] + view[2]
-    length = math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
-    n_h = max((ns[0] * hx + ns[1] * hy + ns[2] * hz) / length, 0.0)
-    v_h = max((view[0] * hx + view[1] * hy + view[2] * hz) / length, 0.0)
-    edge = (1 - v_h) * (1 - v_h)
-    fresnel = params[3] + (1 - params[3]) * edge * edge * (1 - v_h)
-    lobe = 0.8 * _ggx(n_h, params[4]) + 0.2 * _ggx(n_h, params[5])
-    value = fresnel * lobe * m_l * lit * gloss * light[6]
-    if material == 1:
-        value = 0.35 * value + 0.55 * _window(ns, view, light, 0.32) * lit * light[6]
-    for c in range(3):
-        spec[c] += value * light[3 + c]
-
-
-@njit(cache=True, fastmath=True)
-def shade_samples(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
-    ids: Ints, bary: Floats, tri: Ints, tri_uv: Floats, material: Bytes, points: Floats,
-    normals: Floats, occlusion: Floats, grad: Floats, camera: Floats, lights: Floats,
-    ambient: Floats, shadow: Floats, shadow_xf: Floats, eyes: Floats, skin: Bytes,
-    slopes: NDArray[np.int8], gloss_map: Bytes, eye_tex: Bytes, teeth_tex: Bytes,
-    tongue_tex: Bytes, cloth_tex: Bytes, lut: Floats, params: Floats, bump: float,
-    shade_ao: Floats, depth: Floats, sparse: bool, out_light: Floats, out_albedo: Floats, out_spec: Floats,
-) -> None:
-    """Fill out_light, out_albedo, out_spec (H, W, 3) where ids (H, W) >= 0.
-
-    points, normals (V, 3); occlusion (V,) 0..1; grad (T, 2, 3) surface gradients of u and v;
-    camera (3,); lights (L, 7) as `_add_light`; ambient (4, 3): base colour and its change along x,
-    y, z; shadow, shadow_xf (3, 4): map and affine from the scene to its x, y, near; shade_ao (H, W)
-    screen-space occlusion; lut (256,) sRGB to linear; depth (H, W); sparse: shade one sample of
-    four inside surfaces (for samples of two by two a pixel).
+    sparse: one sample of four inside surfaces (for samples of two by two a pixel), all at outlines
+    and in eyes.
     """
     height, width = ids.shape
-    n = np.zeros(3, np.float32)
-    ns = np.zeros(3, np.float32)
-    p = np.zeros(3, np.float32)
-    view = np.zeros(3, np.float32)
-    albedo = np.zeros(3, np.float32)
-    diffuse = np.zeros(3, np.float32)
-    spec = np.zeros(3, np.float32)
-    slope = np.zeros(2, np.float32)
+    slot = np.empty((height, width), np.int32)
+    at = np.empty(height * width, np.int32)
+    count = 0
     for j in range(height):
         for i in range(width):
             t = ids[j, i]
             if t < 0:
+                slot[j, i] = -1
                 continue
-            b0, b1 = bary[j, i, 0], bary[j, i, 1]
-            b2 = 1.0 - b0 - b1
-            a, b, c = tri[t, 0], tri[t, 1], tri[t, 2]
-            kind = material[t]
-            if sparse and kind != EYE and (i & 1 or j & 1):
-                # Within a surface one shaded sample serves four; its outlines are shaded fully.
+            if sparse and (i & 1 or j & 1) and material[t] != EYE:
                 near = ids[j & ~1, i & ~1]
-                if near >= 0 and material[near] == kind and (
-                        abs(depth[j & ~1, i & ~1] - depth[j, i]) < 0.003 * depth[j, i]):
-                    for ch in range(3):
-                        out_light[j, i, ch] = out_light[j & ~1, i & ~1, ch]
-                        out_albedo[j, i, ch] = out_albedo[j & ~1, i & ~1, ch]
-                        out_spec[j, i, ch] = out_spec[j & ~1, i & ~1, ch]
+                if near >= 0 and material[near] == material[t] and (
+                        abs(depth[j & ~1, i & ~1] - depth[j, i]) < F(0.003) * depth[j, i]):
+                    slot[j, i] = slot[j & ~1, i & ~1]
                     continue
-            for k in range(3):
-                p[k] = b0 * points[a, k] + b1 * points[b, k] + b2 * points[c, k]
-                n[k] = b0 * normals[a, k] + b1 * normals[b, k] + b2 * normals[c, k]
-                view[k] = camera[k] - p[k]
-                diffuse[k] = 0.0
-                spec[k] = 0.0
-            _unit(n)
-            _unit(view)
+            slot[j, i] = count
+            at[count] = j * width + i
+            count += 1
+    return slot, at[:count]
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def shade_samples(  # noqa: C901, PLR0915 - one loop over samples, inlined for speed
+    at: Ints, ids: Ints, bary: Floats, tri: Ints, tri_uv: Floats, material: Bytes, points: Floats,
+    normals: Floats, occlusion: Floats, grad: Floats, camera: Floats, lights: Floats,
+    ambient: Floats, shadow: Floats, shadow_xf: Floats, eyes: Floats, skin: Bytes,
+    slopes: NDArray[np.int8], gloss_map: Bytes, eye_tex: Bytes, teeth_tex: Bytes,
+    tongue_tex: Bytes, cloth_tex: Bytes, lut: Floats, params: Floats, bump: float,
+    near: Floats, wide: Floats, depth: Floats,
+) -> Floats:
+    """Diffuse light, reflectance and highlights (M, 9) of the samples `at` (M,) of ids (H, W).
+
+    points, normals (V, 3); occlusion (V,) 0..1; grad (T, 2, 3) surface gradients of u and v;
+    camera (3,); lights (L, 8): direction, colour, highlight scale, shadow radius; ambient (4, 3):
+    base colour and its change along x, y, z; shadow, shadow_xf (3, 4): map and affine from the scene
+    to its x, y, near; near, wide: mean distance around, at a part of the samples' size; lut (256,)
+    sRGB to linear; depth (H, W).
+    """
+    width = np.uintp(ids.shape[1])
+    j, row_end = np.uintp(0), width
+    out = np.empty((at.shape[0], 9), np.float32)
+    b = np.zeros(ROWS * LANES, np.float32)
+    of_eyes = np.empty(LANES, np.uintp)
+    for first in range(0, at.shape[0], LANES):
+        count, eye_count = np.uintp(min(LANES, at.shape[0] - first)), 0
+        for k in range(count):
+            place = np.uintp(at[np.uintp(first) + k])
+            while place >= row_end:  # they come row by row: no division
+                j, row_end = j + ONE, row_end + width
+            i = place - (row_end - width)
+            t = np.uintp(ids[j, i])
+            # Unsigned, as an index that may be negative costs a comparison.
+            a, c, d = np.uintp(tri[t, 0]), np.uintp(tri[t, 1]), np.uintp(tri[t, 2])
+            b0, b1 = bary[j, i, 0], bary[j, i, 1]
+            b2 = F(1) - b0 - b1
+            p0 = b0 * points[a, 0] + b1 * points[c, 0] + b2 * points[d, 0]
+            p1 = b0 * points[a, 1] + b1 * points[c, 1] + b2 * points[d, 1]
+            p2 = b0 * points[a, 2] + b1 * points[c, 2] + b2 * points[d, 2]
+            b[NX + k] = b0 * normals[a, 0] + b1 * normals[c, 0] + b2 * normals[d, 0]
+            b[NY + k] = b0 * normals[a, 1] + b1 * normals[c, 1] + b2 * normals[d, 1]
+            b[NZ + k] = b0 * normals[a, 2] + b1 * normals[c, 2] + b2 * normals[d, 2]
+            b[VX + k], b[VY + k], b[VZ + k] = camera[0] - p0, camera[1] - p1, camera[2] - p2
             u = b0 * tri_uv[t, 0, 0] + b1 * tri_uv[t, 1, 0] + b2 * tri_uv[t, 2, 0]
             v = b0 * tri_uv[t, 0, 1] + b1 * tri_uv[t, 1, 1] + b2 * tri_uv[t, 2, 1]
-            occ = (b0 * occlusion[a] + b1 * occlusion[b] + b2 * occlusion[c]) * shade_ao[j, i]
-            gloss = 1.0
-            if kind == 0:
-                _texel(skin, u, v, lut, albedo)
-                gloss = gloss_map[min(int((1 - v) * gloss_map.shape[0]), gloss_map.shape[0] - 1),
-                                  min(int(u * gloss_map.shape[1]), gloss_map.shape[1] - 1)] / 128.0
-                _slope(slopes, u, v, slope)
-            elif kind == 1:
-                _texel(eye_tex, u, v, lut, albedo)
-            elif kind == 2:
-                _texel(teeth_tex, u, v, lut, albedo)
-            elif kind == 3:
-                _texel(tongue_tex, u, v, lut, albedo)
+            kind = np.uintp(material[t])
+            b[OCC + k] = ((b0 * occlusion[a] + b1 * occlusion[c] + b2 * occlusion[d])
+                          * _behind(near, wide, depth, i, j, AO_GAIN[kind]))
+            b[WR + k], b[WG + k], b[WB + k] = params[kind, 0], params[kind, 1], params[kind, 2]
+            b[STRENGTH + k], b[ROUGH + k], b[SMOOTH + k] = params[kind, 3], params[kind, 4], params[kind, 5]
+            b[GLOSS + k], b[KEEP + k], b[SCALE + k] = F(1), F(1), F(1)
+            b[SKIN_ROW + k], b[FLIP + k] = F(0), F(0)
+            b[BX + k], b[BY + k], b[BZ + k] = F(0), F(0), F(0)
+            if kind == SKIN:
+                _texel(skin, u, v, lut, b, k)
+                row = min(int((F(1) - v) * F(gloss_map.shape[0])), gloss_map.shape[0] - 1)
+                b[GLOSS + k] = F(gloss_map[row, min(int(u * F(gloss_map.shape[1])), gloss_map.shape[1] - 1)]) * F(1 / 128.0)
+                s0, s1 = _slope(slopes, u, v)
+                s0, s1 = s0 * F(bump), s1 * F(bump)
+                b[BX + k] = s0 * grad[t, 0, 0] + s1 * grad[t, 1, 0]
+                b[BY + k] = s0 * grad[t, 0, 1] + s1 * grad[t, 1, 1]
+                b[BZ + k] = s0 * grad[t, 0, 2] + s1 * grad[t, 1, 2]
+                b[SKIN_ROW + k] = F(1)
+            elif kind == EYE:
+                _texel(eye_tex, u, v, lut, b, k)
+                _eye_normal(b, k, p0, p1, p2, eyes)
+                b[KEEP + k], b[SCALE + k] = F(0), F(EYE_LOBES)
+                of_eyes[eye_count] = k
+                eye_count += 1
+            elif kind == TEETH:
+                _texel(teeth_tex, u, v, lut, b, k)
+            elif kind == TONGUE:
+                _texel(tongue_tex, u, v, lut, b, k)
             else:
-                _texel(cloth_tex, u, v, lut, albedo)
-                if n[0] * view[0] + n[1] * view[1] + n[2] * view[2] < 0:
-                    n[0], n[1], n[2] = -n[0], -n[1], -n[2]
-            ns[0], ns[1], ns[2] = n[0], n[1], n[2]
-            if kind == 0:
-                _bump(ns, slope, grad[t, 0], grad[t, 1], bump)
-                _bump(n, slope, grad[t, 0], grad[t, 1], bump * 0.5)
-            elif kind == 1:
-                _eye_normal(ns, p, eyes)
-            x = shadow_xf[0, 0] * p[0] + shadow_xf[0, 1] * p[1] + shadow_xf[0, 2] * p[2]
-            y = shadow_xf[1, 0] * p[0] + shadow_xf[1, 1] * p[1] + shadow_xf[1, 2] * p[2]
-            z = shadow_xf[2, 0] * p[0] + shadow_xf[2, 1] * p[1] + shadow_xf[2, 2] * p[2]
-            turn = (i & 1) + 2 * (j & 1)
-            lit = shadow_at(shadow, x + shadow_xf[0, 3], y + shadow_xf[1, 3],
-                            z + shadow_xf[2, 3] + 0.06, lights[0, 7], turn)
-            for q in range(lights.shape[0]):
-                share = lit if q == 0 else 0.25 + 0.75 * occ
-                share = share * (0.55 + 0.45 * occ)
-                _add_light(n, ns, view, lights[q], kind, params[kind], share, gloss * occ * occ,
-                           diffuse, spec)
-            for ch in range(3):
-                sky = (ambient[0, ch] + ambient[1, ch] * n[0] + ambient[2, ch] * n[1]
-                       + ambient[3, ch] * n[2])
-                # Light that bounces within a fold takes the surface's colour (Jimenez 2016).
-                fold = occ / (occ + (1 - occ) * (1 - 0.65 * albedo[ch]))
-                diffuse[ch] += max(sky, 0.0) * fold
-            graze = 1 - max(n[0] * view[0] + n[1] * view[1] + n[2] * view[2], 0.0)
-            rim = graze * graze * graze * graze * graze
-            for ch in range(3):
-                spec[ch] += 0.10 * rim * ambient[0, ch] * occ * gloss
-                out_light[j, i, ch] = diffuse[ch]
-                out_albedo[j, i, ch] = albedo[ch]
-                out_spec[j, i, ch] = spec[ch]
+                _texel(cloth_tex, u, v, lut, b, k)
+                b[FLIP + k] = F(1)
+            x = shadow_xf[0, 0] * p0 + shadow_xf[0, 1] * p1 + shadow_xf[0, 2] * p2
+            y = shadow_xf[1, 0] * p0 + shadow_xf[1, 1] * p1 + shadow_xf[1, 2] * p2
+            z = shadow_xf[2, 0] * p0 + shadow_xf[2, 1] * p1 + shadow_xf[2, 2] * p2
+            b[LIT + k] = shadow_at(shadow, x + shadow_xf[0, 3], y + shadow_xf[1, 3],
+                                   z + shadow_xf[2, 3] + F(0.06), lights[0, 7], (int(i) & 1) + 2 * (int(j) & 1))
+        lanes.turn_normals(b, count)
+        for q in range(lights.shape[0]):
+            lanes.add_lamp(b, count, lights[q], q == 0)
+            for e in range(eye_count):
+                lanes.add_window(b, of_eyes[e], lights[q], q == 0)
+        lanes.add_sky(b, count, ambient)
+        for k in range(count):
+            n = first + int(k)
+            out[n, 0], out[n, 1], out[n, 2] = b[DR + k], b[DG + k], b[DB + k]
+            out[n, 3], out[n, 4], out[n, 5] = b[AR + k], b[AG + k], b[AB + k]
+            out[n, 6], out[n, 7], out[n, 8] = b[SR + k], b[SG + k], b[SB + k]
+    return out
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def shade_points(
     points: Floats, normals: Floats, tangents: Floats, occlusion: Floats, camera: Floats,
     lights: Floats, ambient: Floats, shadow: Floats, shadow_xf: Floats, shine: float,
@@ -328,15 +353,3 @@ def shade_points(
             for ch in range(3):
                 out_light[k, ch] += d * lights[q, 3 + ch]
                 out_sheen[k, ch] += shine * ring * d * lights[q, 3 + ch]
-
-
-@njit(cache=True, fastmath=True)
-def compose(ids: Ints, light: Floats, albedo: Floats, spec: Floats, image: Floats) -> None:
-    """image (H, W, 4) = light * albedo + spec, alpha 1, where ids (H, W) >= 0; highlights capped."""
-    height, width = ids.shape
-    for j in range(height):
-        for i in range(width):
-            if ids[j, i] >= 0:
-                for c in range(3):
-                    image[j, i, c] = min(light[j, i, c] * albedo[j, i, c] + spec[j, i, c], 2.5)
-                image[j, i, 3] = 1.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.synth.assets import Binding, Floats, Ints, ObjMesh
-from engines.synth.raster import vertex_normals
+from engines.synth.expression import Weights
+from engines.synth.raster import bulged, vertex_normals
 
 TESSELLATION = 0.75
 """How far a new point moves from the chord to the tangent planes (Boubekeur & Alexa 2008)."""
@@ -99,19 +100,12 @@ def _split_one(pattern: int) -> list[tuple[int, int, int]]:
 
 def refine_points(points: Floats, tri: Ints, ends: Ints) -> Floats:
     """Points (P + M, 3): the given ones, then each new one, bulged to the tangent planes."""
-    normals = vertex_normals(points, tri)
-    a, b = points[ends[:, 0]], points[ends[:, 1]]
-    na, nb = normals[ends[:, 0]], normals[ends[:, 1]]
-    chord = (a + b) / 2
-    on_a = chord - na * np.einsum("ij,ij->i", chord - a, na)[:, None]
-    on_b = chord - nb * np.einsum("ij,ij->i", chord - b, nb)[:, None]
-    new = chord + np.float32(TESSELLATION) * ((on_a + on_b) / 2 - chord)
-    return np.concatenate([points, new]).astype(np.float32)
+    return bulged(points, vertex_normals(points, tri), ends, TESSELLATION)
 
 
-def weights_of_points(binding: Binding, groups: dict[str, Floats]) -> dict[str, Floats]:
+def weights_of_points(binding: Binding, groups: Weights) -> Weights:
     """Skinning weights (P,) of a proxy's points from those of their base vertices."""
     corner = np.clip(binding.weights, 0, None)
     corner = corner / np.maximum(corner.sum(1, keepdims=True), 1e-6)
-    return {name: np.asarray((w[binding.corners] * corner).sum(1), np.float32)
-            for name, w in groups.items()}
+    return Weights({name: np.asarray((w[binding.corners] * corner).sum(1), np.float32)
+                    for name, w in groups.items()})

@@ -214,6 +214,9 @@ def test_a_shot_differs_within_the_oval_alone(couple):
     x, y = np.rint(shot.of_wearer.five_px[2]).astype(int)
     assert abs(x - shot.wearer.shape[1] / 2) < 30
     assert shot.oval[y, x] == pytest.approx(1, abs=0.01)
+    alone = picture.portray(a, scene)
+    assert np.array_equal(alone.wearer, shot.wearer)
+    assert np.array_equal(alone.classes, shot.classes)
     again = picture.shoot(a, h, scene)
     assert np.array_equal(again.truth, shot.truth)
     assert np.array_equal(again.classes, shot.classes)
