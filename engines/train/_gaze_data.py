@@ -50,10 +50,6 @@ class Eyes:
     def __len__(self) -> int:
         return len(self.eye)
 
-    def joined(self, other: Eyes) -> Eyes:
-        """These, then `other`'s."""
-        return joined((self, other))
-
 
 def joined(parts: Sequence[Eyes]) -> Eyes:
     """The eyes of all parts, in order."""

@@ -18,11 +18,10 @@ from engines.nets import identity as identity_net
 from engines.nets import lite as lite_net
 from engines.nets import simswap as simswap_net
 from engines.nets.sface import SFace
-from engines.train import checkpoint
 from engines.train.batches import Ablation
 from engines.train.errors import TrainingError
 from engines.train.identity import IdentityOptions, IdentityTask, IdentityWeights
-from engines.train.loop import LAST, Plan, Task, Trainer
+from engines.train.loop import Plan, Task, train
 from engines.train.pairs import Options, PairTask, Weights
 from engines.train.people import People
 from engines.train.shards import Pool
@@ -71,19 +70,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(args: argparse.Namespace) -> Path:
-    last: Path = args.out / LAST
-    if last.exists() and not args.resume:
-        raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
-    saved = checkpoint.read(last, checkpoint.CHECKPOINT, args.task) if args.resume else None
-    task = _task(args, saved[1] if saved else {})
-    if args.init:
-        tensors, _ = checkpoint.read(args.init, checkpoint.WEIGHTS, args.task)
-        checkpoint.load_into(task.modules["model"], tensors, args.init)
     plan = Plan(args.out, args.minutes, args.steps, checkpoint_minutes=args.checkpoint_minutes, grid_minutes=args.grid_minutes)
-    trainer = Trainer(task, plan)
-    if saved:
-        trainer.resume(*saved, last)
-    return trainer.run()
+    return train(args.task, lambda saved: _task(args, saved), plan, args.resume, args.init)
 
 
 def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:

@@ -28,7 +28,7 @@ from engines.train import _gaze_data as data
 from engines.train import checkpoint
 from engines.train._gaze_data import Eyes
 from engines.train.errors import DataError, DivergedError, TrainingError
-from engines.train.loop import LAST, Plan, Trainer
+from engines.train.loop import LAST, Plan, train
 from livecam.config import RunConfig
 from livecam.errors import LivecamError
 from livecam.store import Store
@@ -136,7 +136,7 @@ class GazeTask:
         few = round(recipe.batch * recipe.photos) if photos is not None else 0
         eyes = _some(self._sets.trained, rng, recipe.batch - few)
         if photos is not None:
-            eyes = eyes.joined(_some(photos, rng, few))
+            eyes = data.joined((eyes, _some(photos, rng, few)))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         eye, head = vary(torch.from_numpy(eyes.eye).float() / 255, torch.from_numpy(eyes.head), generator)
         return eye, head, torch.from_numpy(eyes.gaze)
@@ -238,20 +238,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> Path:
-    last: Path = args.out / LAST
-    if last.exists() and not args.resume:
-        raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
-    saved = checkpoint.read(last, checkpoint.CHECKPOINT, GazeTask.name) if args.resume else None
-    state = json.loads(saved[1]["state"]) if saved else {}
+    return train(GazeTask.name, lambda saved: _task(args, saved), Plan(args.out, args.minutes, args.steps), args.resume)
+
+
+def _task(args: argparse.Namespace, saved: dict[str, str]) -> GazeTask:
+    state = json.loads(saved["state"]) if saved else {}
     sets = read_sets(args.data, args.held, args.photos, state.get("shards", ()))
     task = GazeTask(CONFIGS[args.config], Recipe(args.batch, args.lr, seed=args.seed), sets)
     before, now = state.get("photos", 0), task.state()["photos"]
     if saved and before != now:
-        raise TrainingError(f"{last} was trained with {before} photographed eyes, found {now}; name the same --photos")
-    trainer = Trainer(task, Plan(args.out, args.minutes, args.steps))
-    if saved:
-        trainer.resume(*saved, last)
-    return trainer.run()
+        raise TrainingError(f"{args.out / LAST} was trained with {before} photographed eyes, found {now}; name the same --photos")
+    return task
 
 
 def read_gaze(path: Path) -> tuple[Gaze, dict[str, str]]:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engines.train import checkpoint
-from engines.train.errors import CheckpointError, DivergedError
+from engines.train.errors import CheckpointError, DivergedError, TrainingError
 
 LAST, WEIGHTS, LOG = "last.safetensors", "weights.safetensors", "log.jsonl"
 WARM_UP = 40
@@ -205,3 +205,20 @@ class Trainer:
         metadata = common | {"format": checkpoint.WEIGHTS, "recipe": checkpoint.to_json(recipe), "step": str(self._at.step)}
         metadata["commit"] = checkpoint.commit()
         checkpoint.write(self._plan.out / WEIGHTS, self._average.state_dict(), metadata)
+
+
+def train(name: str, make: Callable[[dict[str, str]], Task], plan: Plan, resume: bool, init: Path | None = None) -> Path:
+    """Start a training in plan.out, or go on with the one there; the file of weights.
+
+    make: the task, from the metadata of the checkpoint that it goes on from ({} at a start). init: weights to start from. Raises TrainingError."""
+    last = plan.out / LAST
+    if last.exists() and not resume:
+        raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
+    saved = checkpoint.read(last, checkpoint.CHECKPOINT, name) if resume else None
+    task = make(saved[1] if saved else {})
+    if init:
+        checkpoint.load_into(task.modules["model"], checkpoint.read(init, checkpoint.WEIGHTS, name)[0], init)
+    trainer = Trainer(task, plan)
+    if saved:
+        trainer.resume(*saved, last)
+    return trainer.run()

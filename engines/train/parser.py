@@ -26,7 +26,7 @@ from engines.nets.parser import CLASSES, CONFIGS, Parser, ParserConfig
 from engines.train import _parser_data as data
 from engines.train import checkpoint
 from engines.train.errors import DataError, DivergedError, TrainingError
-from engines.train.loop import LAST, Plan, Trainer
+from engines.train.loop import LAST, Plan, train
 
 CLASS_WEIGHT, DICE_WEIGHT = 0.35, 0.5
 """Of the classes' cross entropy and the occluder's soft Dice loss (Milletari et al., 3DV 2016), beside its binary cross entropy."""
@@ -232,21 +232,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> Path:
-    last: Path = args.out / LAST
-    if last.exists() and not args.resume:
-        raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
-    saved = checkpoint.read(last, checkpoint.CHECKPOINT, ParserTask.name) if args.resume else None
-    state = json.loads(saved[1]["state"]) if saved else {}
+    return train(ParserTask.name, lambda saved: _task(args, saved), Plan(args.out, args.minutes, args.steps), args.resume, args.init)
+
+
+def _task(args: argparse.Namespace, saved: dict[str, str]) -> ParserTask:
+    state = json.loads(saved["state"]) if saved else {}
     recipe = Recipe(args.batch, args.lr, pool=args.pool, seed=args.seed)
     task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, state.get("shards", ()), args.photos))
-    if saved and state.get("photos", 0) != task.state()["photos"]:
-        raise TrainingError(f"{last} was trained with {state.get('photos', 0)} photos, found {task.state()['photos']}; name the same --photos")
-    if args.init:
-        checkpoint.load_into(task.modules["model"], checkpoint.read(args.init, checkpoint.WEIGHTS, ParserTask.name)[0], args.init)
-    trainer = Trainer(task, Plan(args.out, args.minutes, args.steps))
-    if saved:
-        trainer.resume(*saved, last)
-    return trainer.run()
+    before, now = state.get("photos", 0), task.state()["photos"]
+    if saved and before != now:
+        raise TrainingError(f"{args.out / LAST} was trained with {before} photos, found {now}; name the same --photos")
+    return task
 
 
 def read_parser(path: Path) -> tuple[Parser, dict[str, str]]:

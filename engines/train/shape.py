@@ -32,6 +32,7 @@ from livecam.config import RunConfig
 from livecam.errors import LivecamError
 from livecam.store import Store
 from livecam.swap import _mesh_shape as shape
+from livecam.swap._mesh_map import FORMAT, Map
 from livecam.types import F32, F64, MESH_POINTS
 
 PARTS = 16
@@ -70,9 +71,11 @@ def measure(folders: Sequence[Path], estimator: Estimator) -> Measured:
     """All pairs of the shards. Raises DataError: too few."""
     found: dict[tuple[str, int, int], _Pair] = {}
     rests: dict[tuple[str, int], F32] = {}
+    wearers: dict[tuple[str, int], list[F32]] = {}
     for folder in folders:
         pairs = Pairs.open(folder)
         for sample in pairs.samples():
+            wearers.setdefault((str(folder), sample.a), []).append(np.asarray(sample.data["landmarks"], np.float32)[:MESH_POINTS])
             if abs(float(sample.data["head"][0])) > MOST_YAW_DEG or float(sample.picture("occluder").mean()) > 255 * MOST_COVERED:
                 continue
             near = np.asarray(sample.data["landmarks"], np.float64)
@@ -84,7 +87,7 @@ def measure(folders: Sequence[Path], estimator: Estimator) -> Measured:
                 rests[who] = _rest(pairs.people[sample.b])
             pair = found.setdefault((str(folder), sample.a, sample.b), _Pair())
             pair.moved.append((truth.mesh[:MESH_POINTS] - wearer.mesh[:MESH_POINTS]) / eye_distance(wearer.mesh) @ wearer.rotation)
-    _add_wearers(folders, found, rests)
+    _add_wearers(wearers, found, rests)
     rows = [(key, pair) for key, pair in found.items() if pair.local]
     if len(rows) < LEAST_PAIRS:
         where = ", ".join(map(str, folders))
@@ -102,41 +105,20 @@ def _rest(path: Path) -> F32:
     return (rest / eye_distance(rest)).astype(np.float32)
 
 
-def _add_wearers(folders: Sequence[Path], found: dict[tuple[str, int, int], _Pair], rests: dict[tuple[str, int], F32]) -> None:
+def _add_wearers(wearers: dict[tuple[str, int], list[F32]], found: dict[tuple[str, int, int], _Pair], rests: dict[tuple[str, int], F32]) -> None:
     """Every picture of a wearer tells of that wearer's shape, whoever they wear in it."""
-    for folder in folders:
-        of_wearer: dict[int, list[int]] = {}
-        for name, a, b in found:
-            if name == str(folder):
-                of_wearer.setdefault(a, []).append(b)
-        for sample in Pairs.open(folder).samples():
-            points = np.asarray(sample.data["landmarks"], np.float32)[:MESH_POINTS]
-            for b in of_wearer.get(sample.a, ()):
-                pose = shape.fit_pose(rests[str(folder), b], points)
-                local = pose.undo(points).astype(np.float64)
-                jaw = float(np.linalg.norm(local[13] - local[14])) / float(np.ptp(local[:, 0]))
-                weight = max(0.0, 2.0 * float(pose.rotation[2, 2]) - 1.0) * max(0.05, 1.0 - 4.0 * jaw)
-                found[str(folder), sample.a, b].local.append((weight, local))
+    for (folder, a, b), pair in found.items():
+        for points in wearers[folder, a]:
+            pose = shape.fit_pose(rests[folder, b], points)
+            local = pose.undo(points).astype(np.float64)
+            jaw = float(np.linalg.norm(local[13] - local[14])) / float(np.ptp(local[:, 0]))
+            weight = max(0.0, 2.0 * float(pose.rotation[2, 2]) - 1.0) * max(0.05, 1.0 - 4.0 * jaw)
+            pair.local.append((weight, local))
 
 
 def _mean(rows: list[tuple[float, F64]]) -> F64:
     total = sum(weight for weight, _ in rows)
     return np.asarray(sum(weight * local for weight, local in rows) / max(total, 1e-6), np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Map:
-    """moved = base + ((offset - centre) . see) . give; see, give: (K, 1404); centre, base: (1404,)."""
-
-    centre: F64
-    see: F64
-    give: F64
-    base: F64
-
-    def apply(self, offset: F64) -> F64:
-        """(P, 468, 3) for offsets (P, 468, 3)."""
-        flat = offset.reshape(len(offset), -1) - self.centre
-        return (self.base + flat @ self.see.T @ self.give).reshape(offset.shape)
 
 
 def fit(data: Measured, keep: NDArray[np.bool_]) -> Map:
@@ -151,7 +133,12 @@ def fit(data: Measured, keep: NDArray[np.bool_]) -> Map:
     seen /= scale
     gram = (seen * weight[:, None]).T @ seen + RIDGE * weight.mean() * np.eye(len(parts))
     give = np.linalg.solve(gram, (seen * weight[:, None]).T @ (moved - base))
-    return Map(centre, parts / scale[:, None], give, base)
+    return Map(*(np.asarray(part, np.float32) for part in (centre, parts / scale[:, None], give, base)))
+
+
+def applied(made: Map, offsets: F64) -> F64:
+    """(P, 468, 3) displacements of offsets (P, 468, 3), by what the live loop runs."""
+    return np.array([made.apply(offset.astype(np.float32)) for offset in offsets], np.float64)
 
 
 def judge(data: Measured) -> dict[str, float]:
@@ -160,7 +147,7 @@ def judge(data: Measured) -> dict[str, float]:
     for fold in range(FOLDS):
         out = data.persona % FOLDS == fold
         if out.any() and not out.all():
-            error[out] = _error(fit(data, ~out).apply(data.offset[out]), data.moved[out])
+            error[out] = _error(applied(fit(data, ~out), data.offset[out]), data.moved[out])
     none = _error(np.zeros_like(data.moved), data.moved)
     mean = {name: float(np.average(value, weights=data.count)) for name, value in (("error", error), ("error_without", none))}
     return mean | {"pairs": float(len(data.count)), "samples": float(data.count.sum())}
@@ -175,7 +162,7 @@ def write(out: Path, card_folder: Path | None, made: Map, figures: dict[str, flo
     path = out / FILE
     out.mkdir(parents=True, exist_ok=True)
     tensors = {name: np.ascontiguousarray(getattr(made, name), np.float16) for name in ("centre", "see", "give", "base")}
-    save_file(tensors, str(path), {"format": "livecam-shape-1"})
+    save_file(tensors, str(path), {"format": FORMAT})
     if card_folder is not None:
         head = cards._head("mesh_shape", path, "where a persona's features go on a wearer's face") | {"used_by": ["swap/mesh", "swap/lite"]}
         people = "rendered from CC0 assets by engines.synth: nobody who exists"

@@ -1,7 +1,7 @@
 """What of a persona's shape is put on a wearer's face: a linear map, learnt from rendered answers (engines/train/shape.py; card `mesh_shape`).
 
-What a portrait's landmarks lie off a wearer's says little of where features belong: added as it is, it moved them further from the right answer than
-leaving them out. The map knows which of it is shape, and how the head that stays the wearer's changes it.
+What a portrait's landmarks lie off a wearer's says little of where features belong: added as it is, or any share of it, it brings them hardly nearer
+to the right answer than leaving it out. The map knows which of it is shape, and how the head that stays the wearer's changes it.
 """
 
 from __future__ import annotations

@@ -96,10 +96,10 @@ def test_it_is_learnt_from_pairs_and_judged_on_other_personas(tmp_path: Path) ->
     figures = training.judge(data)
     assert figures["error"] < 0.7 * figures["error_without"] and figures["pairs"] == 200
     made = training.fit(data, np.ones(200, bool))
-    assert np.abs(made.apply(data.offset[:5]) - data.moved[:5]).mean() < 0.02
+    assert np.abs(training.applied(made, data.offset[:5]) - data.moved[:5]).mean() < 0.02
     path = training.write(tmp_path / "out", tmp_path / "cards", made, figures)
     again = _mesh_map.read(path)
-    assert np.abs(again.apply(data.offset[3].astype(np.float32)) - made.apply(data.offset[3:4])[0]).max() < 0.01
+    assert np.abs(training.applied(again, data.offset[3:4]) - training.applied(made, data.offset[3:4])).max() < 0.01
     assert "mesh_shape" in (tmp_path / "cards" / "mesh_shape.toml").read_text()
 
 

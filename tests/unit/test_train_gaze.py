@@ -17,9 +17,9 @@ from engines.nets.gaze import CONFIGS, Gaze  # noqa: E402
 from engines.train import _gaze_data as data  # noqa: E402
 from engines.train import checkpoint, gaze  # noqa: E402
 from engines.train._gaze_data import Eyes  # noqa: E402
-from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
+from engines.train.errors import CheckpointError, DataError, DivergedError, TrainingError  # noqa: E402
 from engines.train.gaze import GazeTask, Recipe, Sets  # noqa: E402
-from engines.train.loop import LAST, LOG, WEIGHTS, Plan, Trainer  # noqa: E402
+from engines.train.loop import LOG, WEIGHTS, Plan, Trainer, train  # noqa: E402
 from livecam import persona  # noqa: E402
 from livecam.config import RunConfig  # noqa: E402
 from livecam.store import Store, read_cards  # noqa: E402
@@ -102,13 +102,26 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_resumed_is_as_if_unbroken(tmp_path: Path) -> None:
-    Trainer(task(photos=True), Plan(tmp_path / "whole", steps=8)).run()
-    Trainer(task(photos=True), Plan(tmp_path / "parts", steps=8)).run()
-    once = Trainer(task(photos=True), Plan(tmp_path / "parts", steps=12))
-    once.resume(*checkpoint.read(tmp_path / "parts" / LAST, checkpoint.CHECKPOINT, "gaze"), tmp_path / "parts" / LAST)
-    assert once.position.step == 8
+    Trainer(task(photos=True), Plan(tmp_path / "whole", steps=12)).run()
+    stopped = task(photos=True)
+    inner, seen = stopped.step, []
+
+    def step_and_stop(step: int, progress: float) -> dict[str, float]:
+        seen.append(step)
+        if len(seen) == 7:
+            trainer._asked_to_stop(15, None)
+        return inner(step, progress)
+
+    stopped.step = step_and_stop  # type: ignore[method-assign]
+    plan = Plan(tmp_path / "parts", steps=12)
+    trainer = Trainer(stopped, plan)
+    trainer.run()
+    assert trainer.position.step == 7
+    with pytest.raises(TrainingError, match="--resume"):
+        train("gaze", lambda _: task(photos=True), plan, resume=False)
+    train("gaze", lambda _: task(photos=True), plan, resume=True)
     first, second = (checkpoint.read(tmp_path / name / WEIGHTS, checkpoint.WEIGHTS, "gaze")[0] for name in ("whole", "parts"))
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_a_loss_that_is_not_finite_stops_it_with_the_weights_as_they_were(tmp_path: Path) -> None:

