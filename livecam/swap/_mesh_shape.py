@@ -19,7 +19,7 @@ from livecam.types import F32, F64
 
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 10, 151, 9, 8, 127, 356, 234, 454, 67, 297, 54, 284, 21, 251, 162, 389, 93, 323, 2, 98, 327)
 """Points that expression hardly moves."""
-RIM = (0.01, 0.13)
+RIM = (0.06, 0.34)
 """Distances from the outline, in face widths, between which the persona's own shape comes in; the outline stays the wearer's, or the seam would leave
 it."""
 EYE_CORNERS = ((33, 133), (362, 263))
@@ -187,7 +187,10 @@ class Transfer:
 
     def apply(self, offset: F32) -> F32:
         """(468, 3) of what is added to the wearer's mesh. offset: (468, 3) persona minus wearer."""
-        return self.weight * np.float32(self.unit) * self.map.apply(offset / np.float32(self.unit))
+        added = self.weight * np.float32(self.unit) * self.map.apply(offset / np.float32(self.unit))
+        # In depth it would turn triangles at the far eye away, and leave it open.
+        added[:, 2] = 0.0
+        return added
 
 
 def make_transfer(rest: F32, learnt: Map) -> Transfer:
