@@ -11,7 +11,7 @@ import numpy as np
 from livecam.errors import StageError
 from livecam.types import U8, Alignment, Face, Swapped
 
-FEATHER_SHARE = 0.012
+FEATHER_SHARE = 0.006
 """Half the width of the soft edge that every mask gets, as share of the crop's side. Small, because at the far side of a turned head an eye is near
 the outline; a generator that wants a wider fade (mesh does) draws it into its mask, where it follows the face."""
 BORDER_SHARE = 0.08
