@@ -47,6 +47,6 @@ def write(folder: Path, samples: int = 12, personas: int = 4, noise: float = 3.0
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "pairs-00000.npz", **{key: np.stack([row[key] for row in rows]) for key in rows[0]})
     people = [{"index": k, "flags": {"tone": k / personas, "glasses": k == 0, "beard": k == 1, "fringe": False}} for k in range(personas)]
-    about = {"seed": 3, "commit": "none", "actions": ["eyeBlinkLeft"], "wearers": people, "personas": people}
+    about = {"seed": 3, "size": SIZE, "held_out": False, "commit": "none", "actions": ["eyeBlinkLeft"], "wearers": people, "personas": people}
     (folder / "set.json").write_text(json.dumps(about), "utf-8")
     return folder

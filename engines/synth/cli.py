@@ -1,4 +1,4 @@
-"""python -m engines synth …: personas, demo, pairs, sheet."""
+"""python -m engines synth …: personas, demo, pairs, redraw, sheet."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     pairs.add_argument("--resume", action="store_true", help="go on with a set")
     pairs.add_argument("--part", default="0/1", metavar="K/N",
                        help="only every Nth shard from K on, to share a set among processes")
+    again = commands.add_parser("redraw", parents=[common], help="draw mesh's part of a set again, after a change of mesh")
+    again.add_argument("--set", type=Path, required=True, metavar="DIR", dest="folder")
     sheet = commands.add_parser("sheet", help="a contact sheet of a set")
     sheet.add_argument("--set", type=Path, required=True, metavar="DIR", dest="folder")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -85,6 +87,11 @@ def main(argv: list[str]) -> int:
             from engines.synth import sheet
 
             sheet.write_sheet(args.folder, args.out, args.columns, args.seed, lines=args.lines)
+            return 0
+        if args.command == "redraw":
+            from engines.synth import redraw
+
+            redraw.redraw(args.folder, find_assets(args.assets))
             return 0
         if args.command == "pairs":
             _run_pairs(args)

@@ -23,6 +23,13 @@ RIDGE = np.array([1e-4, 0.02, 0.02, 0.02, 0.08, 0.08, 0.08, 0.08, 0.08])
 """Pull towards flat light, stronger for what few normals tell of."""
 HUBER = 0.12
 """Relative brightness error beyond which a point counts less (beard, hair, glasses, highlights)."""
+COVERED_FROM, COVERED_FULLY = 0.25, 0.5
+"""Differences of log red to blue between a face's halves from which, and at which fully, the less red half is taken for something over the skin (a
+medical mask): coloured light makes smaller ones."""
+COVERED_APART = 0.25
+"""Difference of the same from the skin's at which a point of such a face counts half."""
+LEAST_POINTS = 12
+"""Fewer points of a half tell nothing of its colour."""
 SMOOTH = 0.5
 """Share of a new look at the light (every fourth frame); settles in about a third of a second at 30 fps."""
 SHAPE_LOW, SHAPE_HIGH = 0.5, 1.6
@@ -82,6 +89,20 @@ def fit(colours: F32, normals: F32, weights: F32) -> Fit:
     chroma = np.linalg.solve(weighted.T @ b4 + ridge, weighted.T @ ratio)
     solved[0] += 1.0
     return Fit(np.asarray(solved * level, np.float64), np.asarray(chroma, np.float64))
+
+
+def uncovered(colours: F32, weights: F32, upper: NDArray[np.bool_]) -> F32:
+    """(N,) share to which a point shows skin and not a mask before it. colours (N, 3), weights (N,) as in `fit`; upper: (N,) the upper half's.
+
+    Skin is redder than what is worn over it, under any light that falls on both."""
+    red = np.log(np.maximum(colours[:, 2], 2.0) / np.maximum(colours[:, 0], 2.0))
+    halves = [red[(weights > 0.5) & half] for half in (upper, ~upper)]
+    if min(len(half) for half in halves) < LEAST_POINTS:
+        return np.ones(len(red), np.float32)
+    middles = [float(np.median(half)) for half in halves]
+    strength = min(max((abs(middles[0] - middles[1]) - COVERED_FROM) / (COVERED_FULLY - COVERED_FROM), 0.0), 1.0)
+    share = 1.0 / (1.0 + ((red - max(middles)) / COVERED_APART) ** 4)
+    return (1.0 - strength * (1.0 - share)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

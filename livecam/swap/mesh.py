@@ -53,6 +53,8 @@ EDGE_WHITE, UNBOUND = 0.7, 300.0
 skin made light); and everywhere else."""
 NEARER = 0.7
 """What is this many eyeball radii nearer than the lids' corners hides the eye: lids bulge less, the nose more."""
+NOSE_MIDDLE = 195
+"""Point of the mesh where a medical mask's upper edge lies."""
 BLINK_HOLD = 0.3
 """Below this lid opening the tracked iris says nothing; gaze is held."""
 
@@ -175,13 +177,16 @@ class MeshSwapper:
         normals = vertex_normals(points, self._triangles)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < size)).all(axis=1)
         facing = np.clip(-normals[:, 2] * 2.0, 0.0, 1.0)
-        seen = light.fit(colours.astype(np.float32), normals, (worn.weights * inside * facing).astype(np.float32))
+        colours = colours.astype(np.float32)
+        weights = (worn.weights * inside * facing).astype(np.float32)
+        bare = light.uncovered(colours, weights, worn.rest[:, 1] < worn.rest[NOSE_MIDDLE, 1])
+        seen = light.fit(colours, normals, weights * bare)
         keep = self._config.tone == "wearer"
         gains = track.scene.gains(seen, normals, worn.skin, keep)
         if keep:
             ring = worn.ring.index
-            valid = (inside & (facing > 0.3))[ring].astype(np.float32)
-            gains *= track.scene.seam_gains(worn.ring, colours[ring].astype(np.float32), worn.seen[ring] * gains[ring], valid)
+            valid = (inside & (facing > 0.3))[ring].astype(np.float32) * bare[ring]
+            gains *= track.scene.seam_gains(worn.ring, colours[ring], worn.seen[ring] * gains[ring], valid)
         return gains
 
     def _face(self, worn: Worn, out: U8, mask: U8, mesh: F32, lit: _Lit, openness: F64, pose: shape.Pose) -> F32:

@@ -296,6 +296,24 @@ def test_light_is_read_off_the_skin() -> None:
     assert np.median(np.abs(fitted[~spoilt] / clean - 1)) < 0.03
 
 
+def test_a_medical_mask_lends_the_skin_no_colour() -> None:
+    """A blue mask over the lower face: the light read is that of the skin above it; without one, every point counts."""
+    points = drawn_face.mesh()[:468]
+    normals = vertex_normals(points, topology.face_triangles())
+    upper = points[:, 1] < points[195, 1]
+    skin = np.tile(np.array([100, 140, 190], np.float32), (468, 1)) * np.random.default_rng(1).uniform(0.9, 1.1, (468, 1)).astype(np.float32)
+    weights = np.ones(468, np.float32)
+    assert light.uncovered(skin, weights, upper).min() == 1
+    masked = skin.copy()
+    masked[~upper] = (210, 180, 150)
+    bare = light.uncovered(masked, weights, upper)
+    assert bare[upper].min() > 0.9
+    assert bare[~upper].max() < 0.1
+    plain, kept = (np.median(light.fit(masked, normals, w).colours(normals), axis=0) for w in (weights, weights * bare))
+    wanted = np.median(skin, axis=0)
+    assert np.abs(kept / wanted - 1).max() < 0.05 < np.abs(plain / wanted - 1).max()
+
+
 def test_portraits_carry_their_own_light_away(persona: Persona) -> None:
     """A persona portrayed in side light, worn in even light, looks evenly lit."""
     lit = dict(persona.images)

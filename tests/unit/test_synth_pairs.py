@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import pairs_fixture
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("numba", reason="the renderer needs numba")
 
-from engines.synth import assets, cast, hybrid, pairs, parsing, picture, sampler, scenes, sheet  # noqa: E402
+from engines.synth import assets, cast, hybrid, pairs, parsing, picture, redraw, sampler, scenes, sheet  # noqa: E402
 from engines.synth.camera import Settings as CameraSettings  # noqa: E402
 from engines.synth.expression import Pose  # noqa: E402
 from engines.synth.person import Person  # noqa: E402
@@ -312,6 +314,35 @@ def test_sheet_shows_every_row(tmp_path, fake):
     assert cv2.imread(str(tmp_path / "sheet.jpg")).shape == (5 * 16, 4 * 16, 3)
     with pytest.raises(assets.AssetsError, match="pairs-"):
         sheet.write_sheet(tmp_path / "none", tmp_path / "x.jpg")
+
+
+def test_redraw_writes_the_drawings_alone(tmp_path, monkeypatch):
+    """Who wears whom, on which crop, reaches the swapper; what it draws is stored, and nothing else changes."""
+    folder = pairs_fixture.write(tmp_path / "set")
+    before = _load(next(folder.glob("pairs-*.npz")))
+
+    def drawn(_self, a, b, actor, crop, seen):
+        assert actor.look == sampler.sample(a).look
+        assert before["a"][k_of(crop)] == a
+        assert seen.face.mesh_px is not None
+        return SimpleNamespace(crop=crop // 2 + np.uint8(b), mask=crop[..., 1])
+
+    def k_of(crop):
+        return next(k for k in range(len(before["a"])) if any(np.array_equal(crop, before[w][k]) for w in ("wearer", "wearer2")))
+
+    monkeypatch.setattr(redraw.Live, "__init__", lambda *_: None)
+    monkeypatch.setattr(redraw.Live, "swap", drawn)
+    monkeypatch.setattr(redraw.Cast, "actor", lambda _self, look: SimpleNamespace(look=look))
+    assert redraw.redraw(folder, Path()) == len(list(folder.glob("pairs-*.npz")))
+    after = _load(next(folder.glob("pairs-*.npz")))
+    for k in range(len(before["a"])):
+        for ending in ("", "2"):
+            assert np.array_equal(after["mesh" + ending][k], before["wearer" + ending][k] // 2 + np.uint8(before["b"][k]))
+            assert np.array_equal(after["mesh_mask" + ending][k], before["wearer" + ending][k][..., 1])
+    same = set(before) - {"mesh", "mesh2", "mesh_mask", "mesh_mask2"}
+    assert all(np.array_equal(before[key], after[key]) for key in same)
+    with pytest.raises(assets.AssetsError, match="expected a set"):
+        redraw.redraw(tmp_path / "none", Path())
 
 
 def test_kept_drops_what_was_used_longest_ago():
