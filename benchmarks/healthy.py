@@ -2,7 +2,7 @@
 
 The demo clip, with its exact labels, goes through the worker's own pipeline frame by frame. While the presenter is fully in the picture every
 COVER is a false one (its outline, every point of the label, inside the frame); faces found are counted on the frames on which the label calls the
-face visible.
+face visible. Each time that the clip begins anew, the next persona is worn.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livecam import capture, detect, image, persona, swap, track
+from livecam import capture, detect, image, mask, persona, swap, track
 from livecam.bench import machine
 from livecam.capture import demo
-from livecam.config import Config
+from livecam.config import Config, SwapConfig
 from livecam.pipeline import Pipeline
 from livecam.store import Store
 from livecam.telemetry import Telemetry
@@ -31,16 +31,14 @@ PERIOD_NS = 33_333_333
 RESULT = Path(__file__).parent / "results" / "healthy.json"
 
 
-def made(config: Config) -> Pipeline:
+def made(config: Config) -> tuple[Pipeline, str]:
+    """The pipeline as it runs live, and what draws."""
     store = Store(config.run.cache_dir)
     image.warm_up()
-    parts = [
-        room.load(name, part, store, 1)
-        for room, name, part in ((detect, "yunet", config.detect), (track, "mediapipe", config.track), (swap, "mesh", config.swap))
-    ]
-    pipeline = Pipeline(*parts, config, Telemetry())  # type: ignore[arg-type]
-    pipeline.wear(persona.load(persona.names()[0]))
-    return pipeline
+    chosen = swap.choose(config.swap, store, 1)
+    swap.warm_up(chosen.name)
+    detector, tracker = detect.load("yunet", config.detect, store, 1), track.load("mediapipe", config.track, store, 1)
+    return Pipeline(detector, tracker, chosen.swapper, config, Telemetry(), mask.load_occlusion(store, 1)), chosen.name
 
 
 def inside(labels: demo.Labels) -> NDArray[np.bool_]:
@@ -50,9 +48,10 @@ def inside(labels: demo.Labels) -> NDArray[np.bool_]:
     return (labels.present > 0) & (low >= 0).all(axis=1) & (high[:, 0] <= width - 1) & (high[:, 1] <= height - 1)
 
 
-def run(minutes: float) -> dict[str, Any]:
-    config = Config()
-    pipeline, labels = made(config), demo.labels()
+def run(minutes: float, swapper: str) -> dict[str, Any]:
+    config = Config(swap=SwapConfig(swap=swapper))
+    (pipeline, drew), labels = made(config), demo.labels()
+    personas, worn, last = persona.names(), 0, 1 << 30
     whole = inside(labels)
     source = capture.choose(replace(config.capture, camera="demo", realtime=False))
     frames = round(minutes * 60e9 / PERIOD_NS)
@@ -62,6 +61,10 @@ def run(minutes: float) -> dict[str, Any]:
     with source.open() as camera:
         for seq in range(frames):
             shot = camera.read()
+            if shot.position < last:
+                pipeline.wear(persona.load(personas[worn % len(personas)]))
+                worn += 1
+            last = shot.position
             done = pipeline.process(Frame(shot.image, seq * PERIOD_NS, seq, shot.position))
             since_away = since_away + 1 if whole[shot.position] else 0
             if labels.visible[shot.position]:
@@ -75,7 +78,9 @@ def run(minutes: float) -> dict[str, Any]:
                     reasons[done.reason] = reasons.get(done.reason, 0) + 1
             before = done.verdict
     return {
-        "command": f"python benchmarks/healthy.py --minutes {minutes:g}",
+        "command": f"python benchmarks/healthy.py --minutes {minutes:g} --swap {swapper}",
+        "generator": drew,
+        "personas_worn": min(worn, len(personas)),
         "machine": machine.describe(),
         "frames": frames,
         "healthy_frames": healthy,
@@ -93,9 +98,10 @@ def run(minutes: float) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--swap", default="auto")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    result = run(options.minutes)
+    result = run(options.minutes, options.swap)
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(result, indent=1, default=float) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1, default=float))

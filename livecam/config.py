@@ -72,7 +72,7 @@ class TrackConfig:
 class SwapConfig:
     """Whose face is drawn, on whom, and by what."""
 
-    swap: str = "mesh"
+    swap: str = "auto"
     """mesh (a persona's portrait on your landmarks, no network), lite (livecam's own generator over it), auto (lite if its weights load, else mesh),
     or onnx (a generator file of your own, see --model)."""
     persona: str = "auto"
