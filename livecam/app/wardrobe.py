@@ -1,7 +1,8 @@
 """Personas made ready in a thread of their own, so that a switch costs no frame: the worn one goes on being drawn until the next is ready.
 
 The compute thread asks for a persona, and before each frame takes what is ready and puts it on. Neighbours in the list of personas (what the keys for
-next and previous reach) are made ready ahead when nothing else is wanted, so that these keys switch with the next frame.
+next and previous reach) are made ready ahead when nothing else is wanted, then the others, the nearest in the list first: then any of them is put on
+with the next frame.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 
 from livecam.errors import LivecamError
 
-KEPT = 4
-"""Personas kept ready: the worn one, its neighbours, and one more. Each takes about 15 MB."""
+KEPT = 14
+"""Personas kept ready, about 15 MB each: all that come with livecam, and some."""
 IDLE_S = 2.0
-"""Neighbours are made ready when nothing was asked for so long."""
+"""Neighbours are made ready when nothing was asked for so long; then one more after each such time."""
 
 PutOn = Callable[[], None]
 
@@ -89,14 +90,16 @@ class Wardrobe:
                 return self._missing_neighbour()
         return self._wish
 
-    def _neighbours(self) -> tuple[str, ...]:
+    def _nearest(self) -> tuple[str, ...]:
+        """The personas to have ready beside the worn one: next, previous, the ones after these ..."""
         if self._near not in self._row:
             return ()
-        at = self._row.index(self._near)
-        return (self._row[(at + 1) % len(self._row)], self._row[at - 1])
+        at, count = self._row.index(self._near), len(self._row)
+        steps = (sign * step for step in range(1, count // 2 + 1) for sign in (1, -1))
+        return tuple(dict.fromkeys(self._row[(at + step) % count] for step in steps))[: KEPT - 2]
 
     def _missing_neighbour(self) -> str | None:
-        return next((which for which in self._neighbours() if which not in self._made and which not in self._refused), None)
+        return next((which for which in self._nearest() if which not in self._made and which not in self._refused), None)
 
     def _fetch(self, which: str) -> None:
         try:
@@ -111,7 +114,7 @@ class Wardrobe:
                 if self._wish == which:
                     self._finish(which)
                 while len(self._made) > KEPT:
-                    wanted = {which, self._near, *self._neighbours()}
+                    wanted = {which, self._near, *self._nearest()}
                     del self._made[next(old for old in self._made if old not in wanted)]
 
     def _fail(self, which: str, error: str) -> None:

@@ -110,9 +110,22 @@ def test_neighbours_are_ready_ahead_and_few_are_kept() -> None:
         ready = wardrobe.take()
         assert ready is not None and ready.id == following, "a neighbour is there at once"
     wait_for(lambda: wardrobe._missing_neighbour() is None)
+    assert set(wardrobe._made) == set(ROW), "all of a short list"
+    wardrobe.close()
+
+
+def test_of_a_long_list_the_nearest_are_kept() -> None:
+    maker, row = Maker(), tuple(f"p{k:02d}" for k in range(3 * KEPT))
+    wardrobe = Wardrobe(maker, row, "p00", idle_s=0.001)
+    wait_for(lambda: wardrobe._missing_neighbour() is None)
+    assert maker.made[:4] == ["p01", row[-1], "p02", row[-2]]
+    wardrobe.ask("p20")
+    assert taken(wardrobe).id == "p20"
+    wait_for(lambda: wardrobe._missing_neighbour() is None)
     count = len(maker.made)
     time.sleep(0.1)
     assert len(maker.made) == count and len(wardrobe._made) <= KEPT
+    assert {"p18", "p19", "p20", "p21", "p22"} <= set(wardrobe._made)
     wardrobe.close()
 
 
