@@ -2,15 +2,13 @@
 
 The whole filter on the demo camera at its own speed. A switch begins with the command and ends when the first picture with the new persona has been
 sent. `next`: the key for the next persona, after a rest in which it was made ready; `any`: one of those that come with livecam, after the half minute
-in which all were made ready; `file`: a file that nothing was prepared for.
+in which all were made ready; `unprepared`: one of these at once after the start.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +20,6 @@ from livecam import persona
 from livecam.app import Live
 from livecam.bench import machine
 from livecam.config import CaptureConfig, Config, OutputConfig, RunConfig
-from livecam.persona._files import find
 from livecam.types import U8, State
 
 RESULT = Path(__file__).parent / "results" / "switching.json"
@@ -36,8 +33,7 @@ WAIT_S = 20.0
 class Switches:
     """Sends the commands and sees the pictures that were sent."""
 
-    def __init__(self, swap: str, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, swap: str) -> None:
         config = Config(capture=CaptureConfig(camera="demo", always_on=True), output=OutputConfig(outputs="null"), run=RunConfig())
         self._live = Live(replace(config, swap=replace(config.swap, swap=swap)), progress=lambda _: None, tap=self._sent)
         self._wanted, self._done_s, self.gaps_ms, self._last_ns = "", 0.0, [0.0], 0
@@ -62,10 +58,6 @@ class Switches:
             self._live.tick()
         return (self._done_s - begin) * 1e3
 
-    def _copy(self, which: str, number: int) -> Path:
-        """The persona's file under another name: to livecam one that it has not seen."""
-        return Path(shutil.copy(find(which), self._folder / f"{number}-{which}.safetensors"))
-
     def _drops(self) -> int:
         return int(self._live.stats.worker.get("drops", 0))
 
@@ -75,20 +67,21 @@ class Switches:
         with self._live:
             while self._live.first_masked_s is None:
                 self._live.tick()
+            far = ids[(ids.index(self._live.worn) + len(ids) // 2) % len(ids)]
+            unprepared = round(self._switch(far, far), 1)
             self._spin(REST_S)
             self.gaps_ms, drops = [0.0], self._drops()
             self._spin(REST_S * 2)
             still = {"longest_gap_ms": round(max(self.gaps_ms), 1), "drops": self._drops() - drops}
-            result: dict[str, Any] = {"nothing_switched": still}
-            for kind in ("next", "any", "file"):
+            result: dict[str, Any] = {"nothing_switched": still, "unprepared": {"ms": unprepared}}
+            for kind in ("next", "any"):
                 if kind == "any":
                     self._spin(ALL_READY_S)
                 self.gaps_ms, drops, took = [0.0], self._drops(), list[float]()
-                for number in range(SWITCHES):
+                for _ in range(SWITCHES):
                     at = ids.index(self._live.worn)
                     wanted = ids[(at + (1 if kind == "next" else len(ids) // 2 - 1)) % len(ids)]
-                    command = {"next": "next", "any": wanted, "file": str(self._copy(wanted, number))}[kind]
-                    took.append(round(self._switch(command, wanted), 1))
+                    took.append(round(self._switch("next" if kind == "next" else wanted, wanted), 1))
                     self._spin(REST_S if kind == "next" else 1.0)
                 figures = {"median_ms": float(np.median(took)), "longest_ms": max(took), "each_ms": took}
                 result[kind] = {**figures, "longest_gap_ms": round(max(self.gaps_ms), 1), "drops": self._drops() - drops}
@@ -101,7 +94,6 @@ if __name__ == "__main__":
     parser.add_argument("--swap", default="auto")
     options = parser.parse_args()
     command = f"python benchmarks/switching.py --swap {options.swap}"
-    with tempfile.TemporaryDirectory() as folder:
-        result = {"command": command, "machine": machine.describe(), **Switches(options.swap, Path(folder)).run()}
+    result = {"command": command, "machine": machine.describe(), **Switches(options.swap).run()}
     options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
