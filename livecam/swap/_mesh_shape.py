@@ -34,8 +34,14 @@ LIPS_START, LIPS_LOW, LIPS_HIGH = 0.02, 0.004, 0.045
 LIPS_MARGIN = 0.003
 LIPS_TURNED = 3.0
 """How much less is known of the gap on a head that is turned away."""
-OPEN_START, OPEN_LOW, OPEN_HIGH = 0.85, 0.45, 1.1
-"""First guess and bounds of the lid opening that counts as a wearer's wide open."""
+OPEN_LOW, OPEN_HIGH = 0.45, 1.1
+"""Bounds of the lid opening that counts as a wearer's wide open; the first one seen is the first guess."""
+OPEN_FASTER, OPEN_FAST, OPEN_SLOW = 0.3, 0.08, 0.002
+"""Share of the way to a wider opening, in the first frames and later, and to a narrower one."""
+OPEN_FIRST_FRAMES = 15
+LID_JUMP, LID_CALM = 0.4, 0.4
+"""A change of the opening as large as the first is believed at once (a blink), small ones by the second's share each frame: of the tracker's noise a
+third is left on the demo clip, and blinks close as far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ class Wearer:
     frames: int = 0
     lips_closed: float = LIPS_START
     wink: float = 0.0
-    open_reference: F64 = field(default_factory=lambda: np.full(2, OPEN_START))
+    open_reference: F64 = field(default_factory=lambda: np.full(2, OPEN_LOW))
+    lids: F64 = field(default_factory=lambda: np.zeros(2))
     gaze_rest: F64 = field(default_factory=lambda: np.zeros(2))
     gaze: F64 = field(default_factory=lambda: np.zeros(2))
 
@@ -167,13 +174,17 @@ class Wearer:
         """(2,) lid opening relative to what is wide open for this wearer, 0..1.15. widths: of the two eyes as seen.
 
         Eyes blink together, and one eye's reading is often wrong for a few frames: a difference is believed only when it lasts (a wink)."""
-        faster = np.where(raw > self.open_reference, 0.08, 0.002)
-        self.open_reference = np.clip(self.open_reference + faster * (raw - self.open_reference), OPEN_LOW, OPEN_HIGH)
+        if self.frames == 0:
+            self.open_reference = raw
+        rate = np.where(raw > self.open_reference, OPEN_FASTER if self.frames < OPEN_FIRST_FRAMES else OPEN_FAST, OPEN_SLOW)
+        self.open_reference = np.clip(self.open_reference + rate * (raw - self.open_reference), OPEN_LOW, OPEN_HIGH)
         each = np.clip((raw / self.open_reference - 0.08) / 0.87, 0.0, 1.15)
         self.wink += WINK_RATE * (float(abs(each[0] - each[1]) > WINK_LEAST) - self.wink)
         believed = 0.3 + 0.7 * min(max((self.wink - 0.4) / 0.3, 0.0), 1.0)
         both = float(each @ widths**2) / max(float((widths**2).sum()), 1e-6)
-        return both + believed * (each - both)
+        change = both + believed * (each - both) - self.lids
+        self.lids = self.lids + change * (1.0 if self.frames == 0 else np.clip(np.abs(change) / LID_JUMP, LID_CALM, 1.0))
+        return self.lids
 
 
 @dataclass(frozen=True, slots=True)

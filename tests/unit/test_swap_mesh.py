@@ -16,6 +16,7 @@ from livecam.errors import PersonaError, StageError
 from livecam.image import crop as crop_of
 from livecam.swap import _mesh_light as light
 from livecam.swap import _mesh_raster as raster
+from livecam.swap import _mesh_shape as shape
 from livecam.swap import _mesh_triangles as topology
 from livecam.swap import _mesh_worn, mesh
 from livecam.swap._mesh_worn import prepare, vertex_normals
@@ -282,6 +283,32 @@ def test_without_mouth_pictures_the_mouth_is_dark_not_the_wearers(persona: Perso
     cv2.fillPoly(picture, [np.rint(points[list(topology.MOUTH_UPPER + topology.MOUTH_LOWER[::-1]), :2]).astype(np.int32)], (0, 255, 0))
     out = draw(opened(replace(persona, images=images)), points, picture, 0.0).crop
     assert green_px(out[165:215, 100:156]) == 0
+
+
+def openings(raw: list[float]) -> list[float]:
+    """What a new wearer's lids are drawn at, frame by frame, for what the tracker reads."""
+    wearer, widths, out = shape.Wearer(), np.array([40.0, 40.0]), []
+    for value in raw:
+        out.append(float(wearer.openness(np.full(2, value), widths).mean()))
+        wearer.frames += 1
+    return out
+
+
+def test_lids_are_right_from_the_first_frame_whatever_eyes_one_has() -> None:
+    for wide in (0.55, 0.85, 1.05):
+        assert min(openings([wide] * 10)) > 0.95, wide
+    blinking = openings([0.1, 0.2, 0.5, 0.8, *[0.85] * 20])
+    assert blinking[0] < 0.3
+    assert abs(blinking[-1] - 1.05) < 0.1
+
+
+def test_lids_do_not_shimmer_and_still_blink() -> None:
+    noise = np.random.default_rng(5).normal(0, 0.07, 200)
+    calm = np.diff(openings([0.9, *(0.9 + noise)]))[50:]
+    assert calm.std() < 0.5 * np.diff(noise).std() / 0.9
+    shut = openings([*[0.9] * 30, 0.45, 0.05, 0.05, 0.45, 0.9, 0.9])
+    assert shut[32] < 0.1
+    assert shut[35] > 0.85
 
 
 def test_light_is_read_off_the_skin() -> None:
