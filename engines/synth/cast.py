@@ -17,6 +17,7 @@ import numpy as np
 
 from engines.synth import hybrid, parsing
 from engines.synth.assets import Bytes, Floats
+from engines.synth.glasses import Glasses
 from engines.synth.person import Look, Person
 from engines.synth.scene import Occlusion, Renderer, bake_occlusion
 from engines.synth.skin import SkinMaps
@@ -29,6 +30,8 @@ VERSION = "1"
 """Part of every fingerprint; to be raised when painting or baking changes."""
 PEOPLE_KEPT, PAIRS_KEPT = 40, 24
 
+LookKey = tuple[str, Glasses | None]
+"""A look as a key: its fingerprint and what that leaves out."""
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -74,7 +77,7 @@ class Actor:
 
 
 def fingerprint(look: Look) -> str:
-    """A name for everything that the cache holds of a look."""
+    """A name for everything that the cache holds of a look; glasses, which it does not hold, are not in it."""
     text = f"{VERSION} {MAP_SIZE} {OCCLUSION_SIDES} {OCCLUSION_SIZE} {look!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -101,18 +104,21 @@ def load_actor(look: Look, assets: Path, cache: Path) -> Actor:
     return Actor(person, occlusion)
 
 
+def _key(look: Look) -> LookKey:
+    return fingerprint(look), look.glasses
+
+
 class Cast:
     """Actors and hybrids by look; keeps the ones used last."""
 
     def __init__(self, assets: Path, cache: Path) -> None:
         self._assets, self._cache = assets, cache
-        self._actors: Kept[str, Actor] = Kept(PEOPLE_KEPT)
-        self._hybrids: Kept[tuple[str, str], Actor] = Kept(PAIRS_KEPT)
+        self._actors: Kept[LookKey, Actor] = Kept(PEOPLE_KEPT)
+        self._hybrids: Kept[tuple[LookKey, LookKey], Actor] = Kept(PAIRS_KEPT)
 
     def actor(self, look: Look) -> Actor:
         """Somebody as they are."""
-        return self._actors.get(fingerprint(look),
-                                lambda: load_actor(look, self._assets, self._cache))
+        return self._actors.get(_key(look), lambda: load_actor(look, self._assets, self._cache))
 
     def hybrid(self, wearer: Look, persona: Look) -> Actor:
         """The wearer with the persona's face."""
@@ -121,4 +127,4 @@ class Cast:
             return Actor(hybrid.wear(a.person, b.person),
                          hybrid.blend_occlusion(a.person, b.person, a.occlusion, b.occlusion))
 
-        return self._hybrids.get((fingerprint(wearer), fingerprint(persona)), make)
+        return self._hybrids.get((_key(wearer), _key(persona)), make)

@@ -95,12 +95,12 @@ def persona_seed(settings: Settings, index: int, attempt: int) -> int:
 
 
 def bare_forehead(look: Look) -> Look:
-    """The same look with hair that leaves the face free: a portrait is to show it, and the hair of a
-    persona is never worn."""
+    """The same look without glasses and with hair that leaves the face free: a portrait is to show it, and the
+    hair and the glasses of a persona are never worn."""
     hair = look.hair
     if hair in sampler.FRINGED_HAIR:
         hair = "ponytail01" if look.shape.gender < 0.5 else "short01"
-    return replace(look, hair=hair, fringe=max(look.fringe or 0.0, BARE_FRINGE_DM))
+    return replace(look, hair=hair, fringe=max(look.fringe or 0.0, BARE_FRINGE_DM), glasses=None)
 
 
 class Studio:
@@ -217,7 +217,8 @@ class Studio:
             return {"index": index, "id": someone.id, "flags": sampler.flags_of(someone.look)}
         attempt = sum((self._people / f"{index:03d}.skip{k}").is_file() for k in range(MOST_TRIES))
         seed = persona_seed(self._settings, index, attempt)
-        return {"index": index, **_described(sampler.sample(seed))}
+        somebody = sampler.sample(seed)
+        return {"index": index, "seed": seed, "flags": {**somebody.flags, "glasses": False}}
 
 
 def _described(somebody: sampler.Somebody) -> dict[str, object]:

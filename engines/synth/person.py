@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.synth import glasses_draw, glasses_fit
 from engines.synth import skin as sk
 from engines.synth.assets import (
     AssetsError,
@@ -33,6 +34,7 @@ from engines.synth.expression import (
     skin_points,
     transforms,
 )
+from engines.synth.glasses import Glasses
 from engines.synth.identity import Shape, base_mesh, build_base
 from engines.synth.raster import vertex_normals
 from engines.synth.shade import CLOTH, EYE, SKIN, TEETH, TONGUE
@@ -79,6 +81,8 @@ class Look:
     iris_amount: float = 0.7
     clothes: str = "male_casualsuit02"
     clothes_srgb: tuple[float, float, float] | None = None
+    glasses: Glasses | None = field(default=None, repr=False)
+    """Not in repr, which names what is kept on disk: skin and occlusion are the same with glasses and without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class Points:
 
     opaque (V, 3) of the merged opaque surfaces; layers: points of brows, lashes, hair;
     base (19158, 3): the posed base mesh; eyes (2, 7): centre, forward axis, radius of the right
-    and the left eye; opening: how far the jaw is open 0..1.
+    and the left eye; opening: how far the jaw is open 0..1; glasses (P, 3), or None without any.
     """
 
     opaque: Floats
@@ -109,6 +113,7 @@ class Points:
     base: Floats
     eyes: Floats
     opening: float
+    glasses: Floats | None = None
 
 
 @lru_cache(maxsize=64)
@@ -179,6 +184,9 @@ class Person:
         self._build_skin_surface(base_mesh())
         self.skin_maps = self._paint(a) if maps is None else maps
         self.layers = tuple(self._layers(a))
+        self.glasses = None if look.glasses is None else glasses_draw.make_pair(
+            look.glasses, glasses_fit.fit(look.glasses, self.neutral))
+        """Fitted to this head; a hybrid keeps the wearer's where they are."""
         self.merge()
 
     # -- construction -------------------------------------------------------------------------
@@ -279,7 +287,7 @@ class Person:
             info[k, :3] = head[:3, :3] @ centre + head[:3, 3]
             info[k, 3:6] = head[:3, :3] @ (turn @ np.array([0.0, 0.0, 1.0], np.float32))
             info[k, 6] = radius
-        return skin_points(points, {"head": head}, Weights(head=np.ones(len(points), np.float32))), info
+        return _rigid(points, head), info
 
     def pose(self, pose: Pose) -> Points:
         """The person's points at a pose."""
@@ -302,8 +310,9 @@ class Person:
                         else follow(p.binding, base, self.neutral), matrices, p.weights)
             for p in self.layers)
         posed = skin_points(base, matrices, self._groups)
+        worn = None if self.glasses is None else _rigid(self.glasses.fitted.points, matrices["head"])
         return Points(np.concatenate(parts), layers, posed, info,
-                      float(np.clip(pose.actions.get("jawOpen", 0.0), 0, 1)))
+                      float(np.clip(pose.actions.get("jawOpen", 0.0), 0, 1)), worn)
 
     def normals(self, points: Floats) -> Floats:
         """Unit normals (V, 3) of the merged opaque points."""
@@ -314,6 +323,11 @@ class Person:
         eyes = self.neutral[np.concatenate([joints()["l-eye"], joints()["r-eye"]])].mean(0)
         mouth = joint_of(self.neutral, "mouth")
         return np.array([0.0, (eyes[1] + mouth[1]) / 2, eyes[2]], np.float64)
+
+
+def _rigid(points: Floats, move: NDArray[np.float64]) -> Floats:
+    """Points (P, 3) that follow one joint."""
+    return skin_points(points, {"head": move}, Weights(head=np.ones(len(points), np.float32)))
 
 
 def sphere_of(points: Floats) -> tuple[Floats, float]:

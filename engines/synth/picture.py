@@ -18,7 +18,7 @@ from engines.synth.assets import Bytes, Floats, Ints
 from engines.synth.cast import Actor
 from engines.synth.film import over, plain
 from engines.synth.labels import FaceLabels, face_vertices, label_face
-from engines.synth.parsing import BACKGROUND, BROWS, HAIR, OCCLUDER
+from engines.synth.parsing import BACKGROUND, BROWS, GLASSES, HAIR, OCCLUDER
 from engines.synth.person import Points
 from engines.synth.scene import Camera, Drawn
 from engines.synth.scenes import Scene, backdrop
@@ -121,7 +121,7 @@ def _oval(wearer: Floats, truth: Floats, face_px: float) -> Floats:
 
 
 def _labels(actor: Actor, drawn: Drawn, side: int) -> tuple[Bytes, Floats]:
-    """Class and hair's coverage of each pixel (side, side)."""
+    """Class and hair's coverage of each pixel (side, side); of hair behind glasses too, which are no veil themselves."""
     out = np.zeros((side, side), np.uint8)
     hair = np.zeros((side, side), np.float32)
     planes = drawn.planes
@@ -138,6 +138,8 @@ def _labels(actor: Actor, drawn: Drawn, side: int) -> tuple[Bytes, Floats]:
     if actor.person.look.hair:
         hair[part] = cv2.resize(planes.veils[-1], size, interpolation=cv2.INTER_AREA)
         out[part][hair[part] > HAIR_FROM] = HAIR
+    if planes.glasses is not None:
+        out[part][planes.glasses[::step, ::step] > 0] = GLASSES
     return out, hair
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines.synth import glasses
 from engines.synth.identity import Shape
 from engines.synth.person import Look
 from engines.synth.skin import SkinLook
@@ -87,7 +88,7 @@ def sample(seed: int) -> Somebody:
         lashes_gain=float(rng.uniform(0.6, 1.0) if female else rng.uniform(0.35, 0.7)),
         eye_file=eye_file, iris_srgb=iris, iris_amount=amount, clothes=str(rng.choice(
             FEMALE_CLOTHES if female else MALE_CLOTHES)),
-        clothes_srgb=_cloth_colour(rng))
+        clothes_srgb=_cloth_colour(rng), glasses=glasses.sample(seed))
     return Somebody(seed, look, flags_of(look, grey))
 
 
@@ -96,7 +97,7 @@ def flags_of(look: Look, grey: float = 0.0) -> dict[str, float | int | str | boo
     return {"tone": round(look.skin.melanin, 3), "beard": look.skin.beard > 0.2,
             "stubble": look.skin.stubble > 0.2,
             "fringe": look.hair in FRINGED_HAIR and (look.fringe is None or look.fringe < 0.34),
-            "glasses": False, "gender": round(look.shape.gender, 2),
+            "glasses": look.glasses is not None, "gender": round(look.shape.gender, 2),
             "age": round(look.shape.age_years, 1), "hair": look.hair, "grey": round(grey, 2)}
 
 

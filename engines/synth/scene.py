@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.synth import raster, screen, shade
+from engines.synth import glasses_draw, raster, screen, shade
 from engines.synth.assets import Bytes, Floats, Ints
 from engines.synth.expression import Pose
 from engines.synth.light import Light
@@ -62,12 +62,14 @@ class Occlusion:
 class Planes:
     """What each sample shows, for labels: ids (H, W) int32 opaque triangle or -1; bary (H, W, 2)
     weights of its corners 0 and 1; veils: coverage (H, W) float32 0..1 of each layer; samples per
-    pixel and axis."""
+    pixel and axis; glasses (H, W) uint8: 1 where a frame or a lens is seen, None without any. ids, bary and
+    veils tell what is there without glasses."""
 
     ids: Ints
     bary: Floats
     veils: tuple[Floats, ...]
     samples: int
+    glasses: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class Parts:
     hair: bool = True
     triangles: Ints | None = None
     shadow: bool = True
+
+    @property
+    def glasses(self) -> bool:
+        """Glasses go with the whole person alone."""
+        return self.triangles is None
 
 
 ALL = Parts()
@@ -213,6 +220,9 @@ def _extent(camera: Camera, person: Person, points: Points, parts: Parts
     if parts.hair and person.look.hair:
         hx, hy, _ = camera.project(points.layers[-1])
         xs, ys = np.concatenate([xs, hx]), np.concatenate([ys, hy])
+    if points.glasses is not None and parts.glasses:
+        gx, gy, _ = camera.project(points.glasses)
+        xs, ys = np.concatenate([xs, gx]), np.concatenate([ys, gy])
     width, height = camera.size
     seen = ys < height + 60
     if not seen.any():
@@ -223,9 +233,9 @@ def _extent(camera: Camera, person: Person, points: Points, parts: Parts
     return x0, y0, max(x1, x0), max(y1, y0)
 
 
-def _thinning(points: Floats, normals: Floats, camera: Camera) -> Floats:
-    """How much of the hair covers at each point (P,): less where it is seen edge on."""
-    view = np.array(camera.position, np.float32) - points
+def _thinning(points: Floats, normals: Floats, camera: Floats) -> Floats:
+    """How much of the hair covers at each point (P,) for a camera (3,): less where it is seen edge on."""
+    view = camera - points
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     facing = np.abs((normals * view).sum(1))
     x = np.clip((facing - 0.01) / 0.27, 0, 1)
@@ -271,7 +281,7 @@ class Renderer:
         px_per_dm = camera.focal_px * ss / max(
             camera.position[2] - float(points.eyes[:, 2].mean()), 1.0)
 
-        def screen(p: Floats) -> tuple[Floats, Floats, Floats]:
+        def on_screen(p: Floats) -> tuple[Floats, Floats, Floats]:
             x, y, inv = camera.project(p)
             return ((x - x0 + 0.5) * ss - 0.5).astype(np.float32), (
                 (y - y0 + 0.5) * ss - 0.5).astype(np.float32), inv
@@ -280,21 +290,31 @@ class Renderer:
         depth = np.zeros(shape, np.float32)
         ids = np.full(shape, -1, np.int32)
         bary = np.zeros((*shape, 2), np.float32)
-        xs, ys, inv = screen(points.opaque)
+        xs, ys, inv = on_screen(points.opaque)
         tri, cull, keep = self.person.tri, self.person.cull, parts.triangles
         if keep is not None:
             tri, cull = tri[keep], cull[keep]
         raster.raster_ids(xs, ys, inv, tri, cull, depth, ids, bary)
         if keep is not None:
             ids = np.where(ids >= 0, keep[np.maximum(ids, 0)], -1).astype(np.int32)
-        ao = self._occlusion(points)
-        shadow, xf, lamps = self._shadow(points, light, parts)
-        image = self._shade(points, camera, light, ids, bary, depth, ao, shadow, xf, lamps,
-                            px_per_dm)
+        pair = self.person.glasses if parts.glasses else None
+        worn = None if pair is None or points.glasses is None else glasses_draw.find(pair, points.glasses, on_screen, depth)
+        full = depth if worn is None else worn.depth
+        stage = self._stage(points, camera, light, parts, full, px_per_dm)
+        image = self._shade(points, ids, bary, full, stage, px_per_dm)
         veils: tuple[Floats, ...] = ()
         if parts.hair:
-            veils = self._hair(points, camera, light, image, depth, screen, shadow, xf, lamps)
-        return image, Planes(ids, bary, veils, ss)
+            veils = self._hair(points, stage, image, depth, on_screen)
+        if pair is None or worn is None:
+            return image, Planes(ids, bary, veils, ss)
+        glasses_draw.lay_over(pair, worn, stage, image)
+        before = self._hair_before(points, stage, worn, on_screen) if parts.hair else np.zeros_like(image)
+        return image, Planes(ids, bary, veils, ss, glasses_draw.lay_hair(before, worn, image))
+
+    def _stage(self, points: Points, camera: Camera, light: Light, parts: Parts, depth: Floats, px_per_dm: float) -> shade.Stage:
+        shadow, xf, lamps = self._shadow(points, light, parts)
+        return shade.Stage(np.array(camera.position, np.float32), lamps, light.ambient_rows(), shadow, xf,
+                           *screen.mean_distances(depth, px_per_dm))
 
     def _occlusion(self, points: Points) -> Floats:
         part = np.float32(points.opening)
@@ -314,41 +334,56 @@ class Renderer:
             layer = self.person.layers[-1]
             raster.raster_depth(*raster.affine(points.layers[-1], xf), layer.top.tri, layer.top.uv,
                                 self._alpha, np.ones(len(layer.top.tri), np.uint8), out)
+        if self.person.glasses is not None and points.glasses is not None and parts.glasses:
+            glasses_draw.cast_shadow(self.person.glasses, points.glasses, xf, out)
         return out, xf, lamps
 
-    def _shade(self, points: Points, camera: Camera, light: Light, ids: Ints, bary: Floats,
-               depth: Floats, ao: Floats, shadow: Floats, xf: Floats, lamps: Floats,
-               px_per_dm: float) -> Floats:
+    def _shade(self, points: Points, ids: Ints, bary: Floats, depth: Floats, stage: shade.Stage, px_per_dm: float) -> Floats:
         person = self.person
         normals = person.normals(points.opaque)
         grad = raster.surface_gradients(points.opaque, person.tri, person.uv, STEEPEST)
-        near, wide = screen.mean_distances(depth, px_per_dm)
         maps = person.skin_maps
         slot, at = shade.pick_samples(ids, depth, person.material, self.sparse)
         shaded = shade.shade_samples(
             at, ids, bary, person.tri, person.uv, person.material, points.opaque, normals,
-            ao.astype(np.float32, copy=False), grad, np.array(camera.position, np.float32), lamps,
-            light.ambient_rows(), shadow, xf, points.eyes, maps.albedo, maps.slopes, maps.gloss,
+            self._occlusion(points).astype(np.float32, copy=False), grad, stage.camera, stage.lamps,
+            stage.ambient, stage.shadow, stage.xf, points.eyes, maps.albedo, maps.slopes, maps.gloss,
             person.eye_tex, person.teeth_tex, person.tongue_tex, person.cloth_tex, LUT,
-            shade.MATERIALS, BUMP, near, wide, depth)
+            shade.MATERIALS, BUMP, stage.near, stage.wide, depth)
         return screen.compose(slot, shaded, ids, person.material, px_per_dm)
 
-    def _hair(self, points: Points, camera: Camera, light: Light, image: Floats, depth: Floats,
-              screen: Screen, shadow: Floats, xf: Floats, lamps: Floats) -> tuple[Floats, ...]:
-        person = self.person
-        veils = tuple(np.zeros(depth.shape, np.float32) for _ in person.layers)
-        for k, (layer, pts) in enumerate(zip(person.layers, points.layers, strict=True)):
-            is_hair = bool(person.look.hair) and k == len(person.layers) - 1
-            normals = raster.vertex_normals(pts, layer.top.tri)
-            lit, sheen = np.zeros_like(pts), np.zeros_like(pts)
-            shade.shade_points(
-                pts, normals, _tangents(pts, layer.top.tri, layer.top.uv),
-                self.occlusion.layers[k], np.array(camera.position, np.float32), lamps,
-                light.ambient_rows(), shadow, xf, layer.shine, lit, sheen)
-            xs, ys, inv = screen(pts)
-            order = np.argsort(inv[layer.top.tri].mean(1), kind="stable").astype(np.int32)
-            cover = layer.keep * (_thinning(pts, normals, camera) if is_hair else np.float32(1))
-            raster.blend_sorted(order, xs, ys, inv, layer.top.tri, layer.top.uv, lit, sheen,
-                                cover, layer.texture, layer.gain, 0.0005 if is_hair else 0.004, depth,
-                                image, veils[k])
+    def _hair(self, points: Points, stage: shade.Stage, image: Floats, depth: Floats, on_screen: Screen
+              ) -> tuple[Floats, ...]:
+        veils = tuple(np.zeros(depth.shape, np.float32) for _ in self.person.layers)
+        for k, veil in enumerate(veils):
+            self._layer(k, points, stage, image, depth, on_screen, veil)
         return veils
+
+    def _hair_before(self, points: Points, stage: shade.Stage, worn: glasses_draw.Worn, on_screen: Screen) -> Floats:
+        """Hair (H, W, 4) that hangs before glasses, premultiplied; nothing elsewhere."""
+        image = np.zeros((*worn.front.shape, 4), np.float32)
+        if self.person.look.hair and worn.mask.any():
+            rows, columns = np.flatnonzero(worn.mask.any(1)), np.flatnonzero(worn.mask.any(0))
+            box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
+            depth = np.where(worn.mask, worn.front, np.float32(raster.FAR)).astype(np.float32)
+            self._layer(len(self.person.layers) - 1, points, stage, image, depth, on_screen, np.zeros_like(depth), box)
+        return image
+
+    def _layer(self, k: int, points: Points, stage: shade.Stage, image: Floats, depth: Floats, on_screen: Screen, veil: Floats,
+               box: tuple[float, float, float, float] | None = None) -> None:
+        """Draw layer k (brows, lashes, hair) into image and veil; only triangles that reach into box x0, y0, x1, y1 if given."""
+        layer, pts = self.person.layers[k], points.layers[k]
+        is_hair = bool(self.person.look.hair) and k == len(self.person.layers) - 1
+        normals = raster.vertex_normals(pts, layer.top.tri)
+        lit, sheen = np.zeros_like(pts), np.zeros_like(pts)
+        shade.shade_points(
+            pts, normals, _tangents(pts, layer.top.tri, layer.top.uv), self.occlusion.layers[k], stage.camera, stage.lamps,
+            stage.ambient, stage.shadow, stage.xf, layer.shine, lit, sheen)
+        xs, ys, inv = on_screen(pts)
+        order = np.argsort(inv[layer.top.tri].mean(1), kind="stable").astype(np.int32)
+        if box is not None:
+            x, y = xs[layer.top.tri[order]], ys[layer.top.tri[order]]
+            order = order[(x.max(1) >= box[0]) & (y.max(1) >= box[1]) & (x.min(1) <= box[2]) & (y.min(1) <= box[3])]
+        cover = layer.keep * (_thinning(pts, normals, stage.camera) if is_hair else np.float32(1))
+        raster.blend_sorted(order, xs, ys, inv, layer.top.tri, layer.top.uv, lit, sheen, cover, layer.texture, layer.gain,
+                            0.0005 if is_hair else 0.004, depth, image, veil)

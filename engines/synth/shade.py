@@ -11,6 +11,7 @@ What every sample needs alike is computed in lanes (see `lanes`).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -58,6 +59,22 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 SKIN, EYE, TEETH, TONGUE, CLOTH = 0, 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What shines on samples. camera (3,); lamps (L, 8), ambient (4, 3) as in `light`; shadow (S, S) map and xf (3, 4), affine from the
+    scene to it; near, wide: mean distances around each sample (see `screen`)."""
+
+    camera: Floats
+    lamps: Floats
+    ambient: Floats
+    shadow: Floats
+    xf: Floats
+    near: Floats
+    wide: Floats
+
+
 
 # Per material: wrap of the diffuse light in R, G, B; specular strength; roughness of the two lobes.
 MATERIALS = np.array([
