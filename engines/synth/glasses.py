@@ -61,7 +61,7 @@ OUTLINES: dict[str, Outline] = {
     "square": Outline(0.262, 0.76, 3.0, taper=0.07, lift=0.05, cut=0.09, hinge=0.62),
     "cat-eye": Outline(0.262, 0.66, 2.5, taper=0.08, lift=0.26, cut=0.10, hinge=0.80),
     "browline": Outline(0.250, 0.76, 2.7, taper=0.07, cut=0.08, hinge=0.66),
-    "aviator": Outline(0.282, 0.84, 2.45, taper=0.03, droop=0.10, cut=0.26, hinge=0.66),
+    "aviator": Outline(0.266, 0.84, 2.45, taper=0.03, droop=0.08, cut=0.30, hinge=0.66),
     "half-rim": Outline(0.264, 0.58, 3.1, taper=0.03, cut=0.06),
     "rimless": Outline(0.258, 0.62, 2.7, cut=0.05, hinge=0.30),
 }
@@ -120,10 +120,10 @@ def any_glasses(rng: Rng) -> Glasses:
     colour, second, opacity, tortoise = _plastic(rng) if acetate else (*_metal(rng), 1.0, False)
     top, low = _lens(rng)
     coating = int(rng.integers(len(COATINGS)))
-    strength = float(rng.uniform(0.7, 1.1) if coating == UNCOATED else rng.uniform(0.18, 0.5))
+    strength = float(rng.uniform(0.7, 1.1) if coating == UNCOATED else rng.uniform(0.08, 0.35))
     r, g, b = (strength * np.array(COATINGS[coating])).tolist()
     return Glasses(
-        shape, size=float(np.clip(rng.normal(1.0, 0.045), 0.9, 1.1)), height=float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15)),
+        shape, size=float(np.clip(rng.normal(0.975, 0.05), 0.87, 1.09)), height=float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15)),
         acetate=acetate, rim_dm=rim, depth_dm=float(0.030 + 0.012 * thick if acetate else 0.015),
         temple_dm=float(0.045 + 0.06 * thick * rng.uniform(0.5, 1.0) if acetate else rng.uniform(0.018, 0.034)),
         drop_dm=float(rng.uniform(0.0, 0.055)), tilt_deg=float(rng.uniform(5, 11)), colour_srgb=colour, second_srgb=second, tortoise=tortoise,
@@ -143,7 +143,7 @@ def _plastic(rng: Rng) -> tuple[RGB, RGB, float, bool]:
         return colour, second, float(rng.uniform(0.9, 1.0)), True
     if roll < 0.90:
         colour = CLEAR_SRGB[int(rng.integers(len(CLEAR_SRGB)))]
-        return colour, colour, float(rng.uniform(0.30, 0.55)), False
+        return colour, colour, float(rng.uniform(0.18, 0.38)), False
     colour = BRIGHT_SRGB[int(rng.integers(len(BRIGHT_SRGB)))]
     return colour, colour, 1.0, False
 

@@ -25,8 +25,6 @@ from engines.synth.glasses_fit import GLASS_EDGE, METAL, PLASTIC, Fitted
 from engines.synth.lanes import LANES, MX, MY, MZ, ROWS, VX, VY, VZ, mirrored_window
 from engines.synth.skin import to_linear
 
-FORWARD = 0.004
-"""Glasses win against surfaces so little (relative) before them: cheeks that rise in a smile push glasses, they do not pierce them."""
 EYE_BEHIND_M = 0.018
 """From a lens to what is seen through it: times dioptres, how much smaller or larger that appears."""
 LENS_STRENGTH = 0.04
@@ -79,8 +77,8 @@ def make_pair(glasses: Glasses, fitted: Fitted) -> Pair:
 def find(pair: Pair, points: Floats, screen: Callable[[Floats], tuple[Floats, Floats, Floats]], depth: Floats) -> Worn:
     """The samples of glasses whose posed points (P, 3) are given, before a person's depth (H, W)."""
     xs, ys, inv = screen(points)
-    inv = inv * np.float32(1 + FORWARD)
     fitted = pair.fitted
+    inv = inv / (1 - fitted.forward * inv)
     planes: list[tuple[Floats, Ints, Floats]] = []
     nearest = depth
     for tri in (fitted.tri, fitted.lens_tri):

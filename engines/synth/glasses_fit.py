@@ -39,11 +39,15 @@ FARTHEST_DM = 0.24
 CORNEA_DM = 0.125
 """From the eye's middle to its front."""
 TEMPLE_CLEAR_DM = 0.012
+FORWARD_DM = {"rim": 0.03, "lens": 0.02, "bridge": 0.09, "temple": 0.01}
+"""Parts are drawn before surfaces that lie no further before them: cheeks that rise in a smile move glasses, they do not pierce them, and
+a persona's nose, higher than the wearer's, is under the wearer's bridge."""
 BRIDGE_CLEAR_DM = 0.010
 BRIDGES_DM = (0.080, 0.088, 0.096, 0.105, 0.115)
 """Half distances between the lenses: the least one that lets the front sit near is taken."""
 EDGE_POINTS, LENS_RINGS, SECTION = 48, 5, 8
-LOWEST_X_DM = 0.03
+MIRROR = np.array([-1, 1, 1], np.float32)
+"""To the other side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Fitted:
     lens_tri: Ints
     lens_up: Floats
     middles: tuple[int, int]
+    forward: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +110,27 @@ class _Mesh:
         self.tri: list[Ints] = []
         self.uv: list[Floats] = []
         self.kind: list[Bytes] = []
+        self.forward: list[Floats] = []
         self.count = 0
 
-    def add(self, points: NDArray[np.floating], tri: Ints, uv: Floats, kind: int) -> None:
+    def add(self, points: NDArray[np.floating], tri: Ints, uv: Floats, kind: int, forward: float = 0.0) -> None:
         """Add points (P, 3) and triangles (T, 3) over them, uv (T, 3, 2)."""
+        self.forward.append(np.full(len(points), forward, np.float32))
         self.points.append(np.asarray(points, np.float32))
         self.tri.append((tri + self.count).astype(np.int32))
         self.uv.append(np.asarray(uv, np.float32))
         self.kind.append(np.full(len(tri), kind, np.uint8))
         self.count += len(points)
 
+    def mirror(self) -> None:
+        """Add the other side of all that is there."""
+        points, tri, uv, kind = (np.concatenate(x) for x in (self.points, self.tri, self.uv, self.kind))
+        forward = np.concatenate(self.forward)
+        self.add(points * MIRROR, tri[:, ::-1], uv[:, ::-1], PLASTIC)
+        self.kind[-1], self.forward[-1] = kind, forward
+
     def tube(self, path: NDArray[np.floating], wide: NDArray[np.floating], deep: NDArray[np.floating], kind: int, band: float | None = None,
-             closed: bool = False) -> None:
+             closed: bool = False, forward: float = 0.0) -> None:
         """A tube along path (N, 3) with half axes wide, deep (N, 3) of its rounded rectangular section; band: v of its colour, None
         lets the pattern run along it."""
         count = len(path)
@@ -135,7 +149,7 @@ class _Mesh:
         across = np.abs(np.linspace(-1, 1, SECTION))
         u = np.repeat(0.02 + 0.96 * np.abs((along / 1.8) % 2 - 1), SECTION)
         v = np.tile(FRONT_V[0] + (FRONT_V[1] - FRONT_V[0]) * across, count) if band is None else np.full(count * SECTION, band)
-        self.add(points.reshape(-1, 3), tri.astype(np.int32), np.stack([u, v], 1)[tri], kind)
+        self.add(points.reshape(-1, 3), tri.astype(np.int32), np.stack([u, v], 1)[tri], kind, forward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +193,7 @@ def _placed(glasses: Glasses, base: Floats, face: Relief, width: float) -> _Fron
     """The front where it sits best: the narrowest bridge that is not pushed away from the eyes by the nose."""
     eye = base[joints()["l-eye"]].mean(0).astype(np.float64)
     edge = outline_points(glasses.shape, glasses.height, EDGE_POINTS)
-    half = OUTLINES[glasses.shape].half_width * glasses.size * width / HEAD_HALF_WIDTH_DM
+    half = OUTLINES[glasses.shape].half_width * glasses.size * width / HEAD_HALF_WIDTH_DM - 0.5 * glasses.rim_dm
     best: _Front | None = None
     least = eye[2] + CORNEA_DM + CORNEA_CLEAR_DM
     for bridge in BRIDGES_DM:
@@ -237,10 +251,10 @@ def _rim(mesh: _Mesh, front: _Front) -> None:
         wide = out * half[:, None]
         thick = normal * (deep * (size if size == 1 else 0.5) / 2)[:, None]
         if chosen.all():
-            mesh.tube(front.at(xy), wide, thick, kind, band, closed=True)
+            mesh.tube(front.at(xy), wide, thick, kind, band, closed=True, forward=FORWARD_DM["rim"])
         else:
             run = _run(chosen)
-            mesh.tube(front.at(xy)[run], wide[run], thick[run], kind, band)
+            mesh.tube(front.at(xy)[run], wide[run], thick[run], kind, band, forward=FORWARD_DM["rim"])
 
 
 def _run(chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -274,7 +288,7 @@ def _lens(front: _Front) -> tuple[Floats, Ints, Floats]:
 
 
 def _bridge(mesh: _Mesh, front: _Front, face: Relief) -> None:
-    """The bridge, across the middle: its left half up to x = 0; pilot's glasses have a bar above it."""
+    """The bridge, from lens to lens; pilot's glasses have a bar above it."""
     g = front.glasses
     levels = [0.34] if g.acetate or g.shape not in ("aviator",) else [0.30, 0.86]
     for level in levels:
@@ -290,18 +304,22 @@ def _bridge(mesh: _Mesh, front: _Front, face: Relief) -> None:
         z = np.maximum(front.z(x, y), nose + thick + BRIDGE_CLEAR_DM)
         # Taut and smooth: no kink where the nose begins.
         z = np.maximum(z, z[-1] - (x / start[0]) ** 2 * max(z[-1] - front.z(x, y)[0], 0))
-        path = np.stack([x, y, z], 1)
-        wide = np.tile([0.0, half_height, 0.0], (len(x), 1)) * (1 - 0.2 * (1 - x / start[0]))[:, None]
+        half = np.stack([x, y, z], 1)
+        path = np.concatenate([half, half[-2::-1] * [-1, 1, 1]])
+        from_middle = np.abs(path[:, :1]) / start[0]
+        wide = [0.0, half_height, 0.0] * (0.75 + 0.35 * from_middle ** 2)
         along = np.gradient(path, axis=0)
         deep = np.cross(along, [0.0, 1.0, 0.0])
         deep = deep / np.linalg.norm(deep, axis=1, keepdims=True) * thick
         plastic = g.acetate and g.shape != "browline"
-        mesh.tube(path, wide, deep, PLASTIC if plastic else METAL, None if plastic else TRIM_V)
+        mesh.tube(path, wide, deep, PLASTIC if plastic else METAL, None if plastic else TRIM_V,
+                  forward=FORWARD_DM["bridge"])
 
 
 def _pads(mesh: _Mesh, front: _Front, face: Relief) -> None:
     """A nose pad between rim and nose; with an arm where the frame is of metal."""
     g = front.glasses
+    plastic = g.acetate and g.shape != "browline"
     xy = front.places(1.0)
     inner = xy[xy[:, 0] < front.middle[0] - 0.5 * front.half]
     root = inner[np.argmin(np.abs(inner[:, 1] - (front.middle[1] - 0.05)))]
@@ -319,13 +337,13 @@ def _pads(mesh: _Mesh, front: _Front, face: Relief) -> None:
     round_ = np.sqrt(np.clip(1 - reach ** 2, 0.02, 1))[:, None]
     side = np.cross(up, normal)
     side /= np.linalg.norm(side)
-    mesh.tube(middle + reach[:, None] * 0.045 * up, side * 0.022 * round_, normal * 0.008 * round_, PLASTIC if g.acetate else GLASS_EDGE,
-              None if g.acetate else EDGE_V)
+    mesh.tube(middle + reach[:, None] * 0.045 * up, side * 0.022 * round_, normal * 0.008 * round_, PLASTIC if plastic else GLASS_EDGE,
+              None if plastic else EDGE_V)
     arm = np.stack([np.array([root[0], root[1] + 0.03, back]), np.array([(root[0] + px) / 2, root[1] + 0.02, (back + pz) / 2 - 0.01]),
                     middle + 0.008 * normal])
-    size = 0.012 if g.acetate else 0.005
-    mesh.tube(arm, np.tile([0.0, size, 0.0], (3, 1)), np.tile([size * 0.7, 0.0, size * 0.7], (3, 1)), PLASTIC if g.acetate else METAL,
-              None if g.acetate else TRIM_V)
+    size = 0.012 if plastic else 0.005
+    mesh.tube(arm, np.tile([0.0, size, 0.0], (3, 1)), np.tile([size * 0.7, 0.0, size * 0.7], (3, 1)), PLASTIC if plastic else METAL,
+              None if plastic else TRIM_V)
 
 
 def _taut(z: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -375,7 +393,7 @@ def _temple(mesh: _Mesh, front: _Front, side: Relief, ear: NDArray[np.float64]) 
     tall = (g.temple_dm * (1 - share) + min(g.temple_dm, 0.036) * share) / 2
     tall[:3] = np.minimum(tall[:3], np.array([0.7, 0.85, 1.0]) * max(g.temple_dm, 0.03) / 2)
     plastic = g.acetate
-    mesh.tube(path, rise * tall[:, None], out * thick / 2, PLASTIC if plastic else METAL, None if plastic else TRIM_V)
+    mesh.tube(path, rise * tall[:, None], out * thick / 2, PLASTIC if plastic else METAL, None if plastic else TRIM_V, forward=FORWARD_DM["temple"])
 
 
 def fit(glasses: Glasses, base: Floats) -> Fitted:
@@ -390,19 +408,14 @@ def fit(glasses: Glasses, base: Floats) -> Fitted:
     mesh = _Mesh()
     _rim(mesh, front)
     _temple(mesh, front, side, ear)
-    _bridge(mesh, front, face)
     _pads(mesh, front, face)
+    mesh.mirror()
+    _bridge(mesh, front, face)
     points, tri, uv, kind = (np.concatenate(x) for x in (mesh.points, mesh.tri, mesh.uv, mesh.kind))
-    lens, lens_tri, lens_up = _lens(front)
-    return _mirrored(points, tri, uv, kind, lens, lens_tri, lens_up)
-
-
-def _mirrored(points: Floats, tri: Ints, uv: Floats, kind: Bytes, lens: Floats, lens_tri: Ints, lens_up: Floats) -> Fitted:
-    """Both sides of the left one."""
-    flip = np.array([-1, 1, 1], np.float32)
+    lens, lens_tri, up = _lens(front)
     count, more = len(points), len(lens)
-    return Fitted(
-        np.concatenate([points, points * flip, lens, lens * flip]), np.concatenate([tri, tri[:, ::-1] + count]).astype(np.int32),
-        np.concatenate([uv, uv[:, ::-1]]), np.concatenate([kind, kind]),
-        np.concatenate([lens_tri, lens_tri[:, ::-1] + more]).astype(np.int32) + np.int32(2 * count),
-        np.concatenate([np.zeros(2 * count, np.float32), lens_up, lens_up]), (2 * count, 2 * count + more))
+    lens_forward = np.full(2 * more, FORWARD_DM["lens"], np.float32)
+    lens_tri = np.concatenate([lens_tri, lens_tri[:, ::-1] + more]).astype(np.int32)
+    return Fitted(np.concatenate([points, lens, lens * MIRROR]), tri, uv, kind, lens_tri + np.int32(count),
+                  np.concatenate([np.zeros(count, np.float32), up, up]), (count, count + more),
+                  np.concatenate([*mesh.forward, lens_forward]))
