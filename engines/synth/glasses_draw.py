@@ -25,11 +25,13 @@ from engines.synth.glasses_fit import GLASS_EDGE, METAL, PLASTIC, Fitted
 from engines.synth.lanes import LANES, MX, MY, MZ, ROWS, VX, VY, VZ, mirrored_window
 from engines.synth.skin import to_linear
 
+HAIR_DM = 0.2
+"""Hair that lies no further behind glasses hangs before them: it falls over them, they do not cut through it."""
 EYE_BEHIND_M = 0.018
 """From a lens to what is seen through it: times dioptres, how much smaller or larger that appears."""
 LENS_STRENGTH = 0.04
 """Reflected straight on by one of a lens' two surfaces."""
-WINDOW_HALF, WINDOW_RADIANCE = 0.32, 4.5
+WINDOW_HALF, WINDOW_RADIANCE = 0.32, 3.5
 """A lamp's soft box in a reflection: tangent of half its angle; its radiance over the light it sends."""
 SCREEN_HALF, SCREEN_DOWN, SCREEN_RADIANCE = (0.42, 0.25), 0.10, 3.0
 """The screen before a webcam's user, which the light's front part comes from: tangents of half its angles, how far below."""

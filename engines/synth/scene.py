@@ -365,7 +365,7 @@ class Renderer:
         if self.person.look.hair and worn.mask.any():
             rows, columns = np.flatnonzero(worn.mask.any(1)), np.flatnonzero(worn.mask.any(0))
             box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
-            depth = np.where(worn.mask, worn.front, np.float32(raster.FAR)).astype(np.float32)
+            depth = np.where(worn.mask, worn.front / (1 + glasses_draw.HAIR_DM * worn.front), np.float32(raster.FAR)).astype(np.float32)
             self._layer(len(self.person.layers) - 1, points, stage, image, depth, on_screen, np.zeros_like(depth), box)
         return image
 
