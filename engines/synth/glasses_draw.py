@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from engines.synth import raster, shade
 from engines.synth.assets import Bytes, Floats, Ints
 from engines.synth.glasses import Glasses, paint
-from engines.synth.glasses_fit import GLASS_EDGE, METAL, PLASTIC, Fitted
+from engines.synth.glasses_fit import Fitted
+from engines.synth.glasses_mesh import GLASS_EDGE, METAL, PLASTIC
 from engines.synth.lanes import LANES, MX, MY, MZ, ROWS, VX, VY, VZ, mirrored_window
 from engines.synth.skin import to_linear
 

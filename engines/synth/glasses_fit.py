@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from engines.synth import raster
 from engines.synth.assets import Bytes, Floats, Ints
 from engines.synth.expression import joints
-from engines.synth.glasses import EDGE_V, FRONT_V, OUTLINES, TRIM_V, Glasses, outline_points
+from engines.synth.glasses import EDGE_V, OUTLINES, TRIM_V, Glasses, outline_points
+from engines.synth.glasses_mesh import GLASS_EDGE, METAL, MIRROR, PLASTIC, Mesh
 from engines.synth.identity import base_mesh
-from engines.synth.shade import CLOTH, TEETH, TONGUE
 
-PLASTIC, METAL, GLASS_EDGE = CLOTH, TONGUE, TEETH
-"""Kinds of the frame's triangles, named as the sample shader knows them: those whose colour is a texture's."""
 EAR_TOP_NEAR = (0.74, 7.33, 0.56)
 """Where the left ear begins above, on the base mesh: the nearest vertex is what temples lie on."""
 HEAD_HALF_WIDTH_DM = 0.70
@@ -45,9 +43,7 @@ a persona's nose, higher than the wearer's, is under the wearer's bridge."""
 BRIDGE_CLEAR_DM = 0.010
 BRIDGES_DM = (0.080, 0.088, 0.096, 0.105, 0.115)
 """Half distances between the lenses: the least one that lets the front sit near is taken."""
-EDGE_POINTS, LENS_RINGS, SECTION = 48, 5, 8
-MIRROR = np.array([-1, 1, 1], np.float32)
-"""To the other side."""
+EDGE_POINTS, LENS_RINGS = 48, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,56 +96,6 @@ def ear_top() -> int:
     body = np.unique(mesh.tri[mesh.groups["body"]])
     off = ((mesh.vertices[body] - np.array(EAR_TOP_NEAR, np.float32)) ** 2).sum(1)
     return int(body[np.argmin(off)])
-
-
-class _Mesh:
-    """Gathers triangles of one side."""
-
-    def __init__(self) -> None:
-        self.points: list[Floats] = []
-        self.tri: list[Ints] = []
-        self.uv: list[Floats] = []
-        self.kind: list[Bytes] = []
-        self.forward: list[Floats] = []
-        self.count = 0
-
-    def add(self, points: NDArray[np.floating], tri: Ints, uv: Floats, kind: int, forward: float = 0.0) -> None:
-        """Add points (P, 3) and triangles (T, 3) over them, uv (T, 3, 2)."""
-        self.forward.append(np.full(len(points), forward, np.float32))
-        self.points.append(np.asarray(points, np.float32))
-        self.tri.append((tri + self.count).astype(np.int32))
-        self.uv.append(np.asarray(uv, np.float32))
-        self.kind.append(np.full(len(tri), kind, np.uint8))
-        self.count += len(points)
-
-    def mirror(self) -> None:
-        """Add the other side of all that is there."""
-        points, tri, uv, kind = (np.concatenate(x) for x in (self.points, self.tri, self.uv, self.kind))
-        forward = np.concatenate(self.forward)
-        self.add(points * MIRROR, tri[:, ::-1], uv[:, ::-1], PLASTIC)
-        self.kind[-1], self.forward[-1] = kind, forward
-
-    def tube(self, path: NDArray[np.floating], wide: NDArray[np.floating], deep: NDArray[np.floating], kind: int, band: float | None = None,
-             closed: bool = False, forward: float = 0.0) -> None:
-        """A tube along path (N, 3) with half axes wide, deep (N, 3) of its rounded rectangular section; band: v of its colour, None
-        lets the pattern run along it."""
-        count = len(path)
-        angle = np.linspace(0, 2 * np.pi, SECTION, endpoint=False) + np.pi / SECTION
-        c, s = (np.sign(f) * np.abs(f) ** 0.6 for f in (np.cos(angle), np.sin(angle)))
-        points = path[:, None] + c[None, :, None] * wide[:, None] + s[None, :, None] * deep[:, None]
-        rows = count if closed else count - 1
-        i, k = np.meshgrid(np.arange(rows), np.arange(SECTION), indexing="ij")
-        a, b = i * SECTION + k, i * SECTION + (k + 1) % SECTION
-        d, e = (i + 1) % count * SECTION + k, (i + 1) % count * SECTION + (k + 1) % SECTION
-        tri = np.concatenate([np.stack([a, d, b], -1).reshape(-1, 3), np.stack([b, d, e], -1).reshape(-1, 3)])
-        if not closed:
-            ends = [[s0, s0 + x, s0 + x + 1] for s0 in (0, rows * SECTION) for x in range(1, SECTION - 1)]
-            tri = np.concatenate([tri, np.array(ends)])
-        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-        across = np.abs(np.linspace(-1, 1, SECTION))
-        u = np.repeat(0.02 + 0.96 * np.abs((along / 1.8) % 2 - 1), SECTION)
-        v = np.tile(FRONT_V[0] + (FRONT_V[1] - FRONT_V[0]) * across, count) if band is None else np.full(count * SECTION, band)
-        self.add(points.reshape(-1, 3), tri.astype(np.int32), np.stack([u, v], 1)[tri], kind, forward)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +166,7 @@ def _clear(front: _Front, face: Relief) -> float:
     return max(needs)
 
 
-def _rim(mesh: _Mesh, front: _Front) -> None:
+def _rim(mesh: Mesh, front: _Front) -> None:
     """The rim around the lens; of half-rims above alone, of rimless ones the lens' bare edge."""
     g = front.glasses
     width = np.full(EDGE_POINTS, g.rim_dm)
@@ -287,7 +233,7 @@ def _lens(front: _Front) -> tuple[Floats, Ints, Floats]:
     return all_points.astype(np.float32), np.concatenate(tri).astype(np.int32), up.astype(np.float32)
 
 
-def _bridge(mesh: _Mesh, front: _Front, face: Relief) -> None:
+def _bridge(mesh: Mesh, front: _Front, face: Relief) -> None:
     """The bridge, from lens to lens; pilot's glasses have a bar above it."""
     g = front.glasses
     levels = [0.34] if g.acetate or g.shape not in ("aviator",) else [0.30, 0.86]
@@ -316,7 +262,7 @@ def _bridge(mesh: _Mesh, front: _Front, face: Relief) -> None:
                   forward=FORWARD_DM["bridge"])
 
 
-def _pads(mesh: _Mesh, front: _Front, face: Relief) -> None:
+def _pads(mesh: Mesh, front: _Front, face: Relief) -> None:
     """A nose pad between rim and nose; with an arm where the frame is of metal."""
     g = front.glasses
     plastic = g.acetate and g.shape != "browline"
@@ -359,7 +305,7 @@ def _taut(z: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]
     return np.interp(-z, -z[kept], x[kept])
 
 
-def _temple(mesh: _Mesh, front: _Front, side: Relief, ear: NDArray[np.float64]) -> None:
+def _temple(mesh: Mesh, front: _Front, side: Relief, ear: NDArray[np.float64]) -> None:
     """Endpiece, hinge and temple in one tube, from the rim to behind the ear."""
     g = front.glasses
     up = float(front.edge[:, 1].max()) * front.half
@@ -405,7 +351,7 @@ def fit(glasses: Glasses, base: Floats) -> Fitted:
     before_ear = np.linspace(ear[2] + 0.15, eye[2] - 0.35, 12)
     width = float(side.at(before_ear, np.full(12, eye[1])).max())
     front = _placed(glasses, base, face, width)
-    mesh = _Mesh()
+    mesh = Mesh()
     _rim(mesh, front)
     _temple(mesh, front, side, ear)
     _pads(mesh, front, face)

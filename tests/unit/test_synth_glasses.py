@@ -23,6 +23,7 @@ from engines.synth import (  # noqa: E402
     glasses,
     glasses_draw,
     glasses_fit,
+    glasses_mesh,
     hybrid,
     identity,
     pairs,
@@ -278,7 +279,7 @@ def test_hair_before_glasses_hides_them_and_their_label():
 
 
 def test_frame_kinds_are_those_whose_colour_is_a_texture():
-    assert {glasses_fit.PLASTIC, glasses_fit.METAL, glasses_fit.GLASS_EDGE} <= {shade.TEETH, shade.TONGUE, shade.CLOTH}
+    assert {glasses_mesh.PLASTIC, glasses_mesh.METAL, glasses_mesh.GLASS_EDGE} <= {shade.TEETH, shade.TONGUE, shade.CLOTH}
 
 
 # -- the GPU's rasteriser -----------------------------------------------------------------------
@@ -300,9 +301,10 @@ worn = []
 for module in (raster, gpu):
     glasses_draw.raster = module
     worn.append(glasses_draw.find(pair, points, screen, depth))
-print(json.dumps({"drawn": int((worn[0].ids >= 0).sum()), "lenses": int((worn[0].lens_ids >= 0).sum()),
-                  "hidden": int((worn[0].ids[:, 31:] >= 0).sum()), "frame": float((worn[0].ids == worn[1].ids).mean()), "lens": float((worn[0].lens_ids == worn[1].lens_ids).mean()),
-                  "front": float(np.abs(worn[0].front - worn[1].front).max())}))
+a, b = worn
+print(json.dumps({"drawn": int((a.ids >= 0).sum()), "lenses": int((a.lens_ids >= 0).sum()), "hidden": int((a.ids[:, 31:] >= 0).sum()),
+                  "frame": float((a.ids == b.ids).mean()), "lens": float((a.lens_ids == b.lens_ids).mean()),
+                  "front": float(np.abs(a.front - b.front).max())}))
 '''
 
 
