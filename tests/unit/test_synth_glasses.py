@@ -180,8 +180,9 @@ def test_labels_tell_frame_and_lenses_and_nothing_else_changes(people):
     fitted = person.glasses.fitted
     for part in (list(fitted.middles), fitted.tri[np.isclose(fitted.forward[fitted.tri[:, 0]], glasses_fit.FORWARD_DM["rim"])][::9, 0]):
         x, y, _ = camera.project(points.glasses[part])
-        shown = with_.classes[np.rint(y).astype(int), np.rint(x).astype(int)]
-        assert np.mean(shown == parsing.GLASSES) > 0.9
+        rows, columns = np.rint(y).astype(int), np.rint(x).astype(int)
+        near = [seen[r - 1:r + 2, c - 1:c + 2].any() for r, c in zip(rows, columns, strict=True)]
+        assert np.mean(near) > 0.97, "to a pixel, as these points lie on the rim's outline"
     width = np.ptp(np.flatnonzero(seen.any(0))) / SCENE.face_px
     assert 0.7 < width < 1.25
     assert np.array_equal(with_.oval, without.oval), "glasses neither open nor widen where the face may be drawn"
