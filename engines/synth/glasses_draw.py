@@ -81,7 +81,7 @@ def find(pair: Pair, points: Floats, screen: Callable[[Floats], tuple[Floats, Fl
     """The samples of glasses whose posed points (P, 3) are given, before a person's depth (H, W)."""
     xs, ys, inv = screen(points)
     fitted = pair.fitted
-    inv = inv / (1 - fitted.forward * inv)
+    inv = (inv / (1 - fitted.forward * inv)).astype(np.float32)
     planes: list[tuple[Floats, Ints, Floats]] = []
     nearest = depth
     for tri in (fitted.tri, fitted.lens_tri):

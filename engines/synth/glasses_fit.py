@@ -128,7 +128,7 @@ class _Front:
         """Unit normals (N, 2) of the edge in the front's plane."""
         along = np.roll(self.edge, -1, 0).astype(np.float64) - np.roll(self.edge, 1, 0)
         out = np.stack([along[:, 1], -along[:, 0]], 1)
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
+        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9), np.float64)
 
     def at(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (N, 3) of the sheet."""
@@ -357,11 +357,12 @@ def fit(glasses: Glasses, base: Floats) -> Fitted:
     _pads(mesh, front, face)
     mesh.mirror()
     _bridge(mesh, front, face)
-    points, tri, uv, kind = (np.concatenate(x) for x in (mesh.points, mesh.tri, mesh.uv, mesh.kind))
+    points = np.concatenate(mesh.points)
     lens, lens_tri, up = _lens(front)
     count, more = len(points), len(lens)
     lens_forward = np.full(2 * more, FORWARD_DM["lens"], np.float32)
     lens_tri = np.concatenate([lens_tri, lens_tri[:, ::-1] + more]).astype(np.int32)
-    return Fitted(np.concatenate([points, lens, lens * MIRROR]), tri, uv, kind, lens_tri + np.int32(count),
+    return Fitted(np.concatenate([points, lens, lens * MIRROR]), np.concatenate(mesh.tri), np.concatenate(mesh.uv), np.concatenate(mesh.kind),
+                  lens_tri + np.int32(count),
                   np.concatenate([np.zeros(count, np.float32), up, up]), (count, count + more),
                   np.concatenate([*mesh.forward, lens_forward]))

@@ -42,9 +42,8 @@ class Mesh:
 
     def mirror(self) -> None:
         """Add the other side of all that is there."""
-        points, tri, uv, kind = (np.concatenate(x) for x in (self.points, self.tri, self.uv, self.kind))
-        forward = np.concatenate(self.forward)
-        self.add(points * MIRROR, tri[:, ::-1], uv[:, ::-1], 0)
+        kind, forward = np.concatenate(self.kind), np.concatenate(self.forward)
+        self.add(np.concatenate(self.points) * MIRROR, np.concatenate(self.tri)[:, ::-1], np.concatenate(self.uv)[:, ::-1], 0)
         self.kind[-1], self.forward[-1] = kind, forward
 
     def tube(self, path: NDArray[np.floating], wide: NDArray[np.floating], deep: NDArray[np.floating], kind: int, band: float | None = None,
@@ -67,4 +66,4 @@ class Mesh:
         across = np.abs(np.linspace(-1, 1, SECTION))
         u = np.repeat(0.02 + 0.96 * np.abs((along / 1.8) % 2 - 1), SECTION)
         v = np.tile(FRONT_V[0] + (FRONT_V[1] - FRONT_V[0]) * across, count) if band is None else np.full(count * SECTION, band)
-        self.add(points.reshape(-1, 3), tri.astype(np.int32), np.stack([u, v], 1)[tri], kind, forward)
+        self.add(points.reshape(-1, 3), tri.astype(np.int32), np.stack([u, v], 1).astype(np.float32)[tri], kind, forward)
