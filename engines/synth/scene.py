@@ -31,6 +31,8 @@ AO_DIRECTIONS = 56
 BUMP = 2.6
 STEEPEST = 2.0
 """Largest gradient of u or v per decimetre."""
+LEAST_HAIR = 0.02
+"""Glasses under less hair than this are not drawn under any."""
 LUT = to_linear(np.arange(256, dtype=np.float32))
 
 
@@ -308,7 +310,9 @@ class Renderer:
         if pair is None or worn is None:
             return image, Planes(ids, bary, veils, ss)
         glasses_draw.lay_over(pair, worn, stage, image)
-        before = self._hair_before(points, stage, worn, on_screen) if parts.hair else np.zeros_like(image)
+        before = np.zeros_like(image)
+        if parts.hair and self.person.look.hair and veils[-1][worn.mask].max(initial=0) > LEAST_HAIR:
+            before = self._hair_before(points, stage, worn, on_screen)
         return image, Planes(ids, bary, veils, ss, glasses_draw.lay_hair(before, worn, image))
 
     def _stage(self, points: Points, camera: Camera, light: Light, parts: Parts, depth: Floats, px_per_dm: float) -> shade.Stage:
@@ -362,11 +366,10 @@ class Renderer:
     def _hair_before(self, points: Points, stage: shade.Stage, worn: glasses_draw.Worn, on_screen: Screen) -> Floats:
         """Hair (H, W, 4) that hangs before glasses, premultiplied; nothing elsewhere."""
         image = np.zeros((*worn.front.shape, 4), np.float32)
-        if self.person.look.hair and worn.mask.any():
-            rows, columns = np.flatnonzero(worn.mask.any(1)), np.flatnonzero(worn.mask.any(0))
-            box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
-            depth = np.where(worn.mask, worn.front / (1 + glasses_draw.HAIR_DM * worn.front), np.float32(raster.FAR)).astype(np.float32)
-            self._layer(len(self.person.layers) - 1, points, stage, image, depth, on_screen, np.zeros_like(depth), box)
+        rows, columns = np.flatnonzero(worn.mask.any(1)), np.flatnonzero(worn.mask.any(0))
+        box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
+        depth = np.where(worn.mask, worn.front / (1 + glasses_draw.HAIR_DM * worn.front), np.float32(raster.FAR)).astype(np.float32)
+        self._layer(len(self.person.layers) - 1, points, stage, image, depth, on_screen, np.zeros_like(depth), box)
         return image
 
     def _layer(self, k: int, points: Points, stage: shade.Stage, image: Floats, depth: Floats, on_screen: Screen, veil: Floats,

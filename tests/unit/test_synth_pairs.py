@@ -99,8 +99,8 @@ def test_actions_exist():
 
 
 def _actor(seed: int, level: int) -> cast.Actor:
-    """Somebody with plain skin maps and occlusion: nothing is painted or baked."""
-    look = sampler.sample(seed).look
+    """Somebody without glasses, with plain skin maps and occlusion: nothing is painted or baked."""
+    look = replace(sampler.sample(seed).look, glasses=None)
     rng = np.random.default_rng(level)
     maps = SkinMaps(rng.integers(level, level + 40, (MAPS, MAPS, 3), dtype=np.uint8), np.full((MAPS, MAPS, 2), level // 4, np.int8),
                     np.full((MAPS, MAPS), level, np.uint8), np.zeros((MAPS, MAPS, 3), np.uint8))
