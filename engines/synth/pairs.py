@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -84,8 +85,18 @@ class Settings:
 
 
 def wearer(settings: Settings, index: int) -> sampler.Somebody:
-    """Wearer `index` of a set."""
-    return sampler.sample(index + (sampler.HELD_OUT_FROM if settings.held_out else 0))
+    """Wearer `index` of a set; of a set that goes on, as it shows them already."""
+    somebody = sampler.sample(index + (sampler.HELD_OUT_FROM if settings.held_out else 0))
+    return sampler.as_in_set(somebody, known_flags(settings.out).get(index, {}))
+
+
+@lru_cache(maxsize=4)
+def known_flags(folder: Path) -> dict[int, dict[str, object]]:
+    """What a stored set tells of its wearers; nothing when there is none yet."""
+    path = folder / "set.json"
+    if not path.is_file():
+        return {}
+    return {int(w["index"]): w["flags"] for w in json.loads(path.read_text(encoding="utf-8")).get("wearers", [])}
 
 
 def persona_seed(settings: Settings, index: int, attempt: int) -> int:

@@ -16,6 +16,7 @@ from engines.synth import sampler
 from engines.synth.assets import AssetsError
 from engines.synth.cast import Cast
 from engines.synth.live import Live, Seen
+from engines.synth.pairs import known_flags
 from livecam.track._landmarks import box_of, five_points
 from livecam.types import Alignment, Face
 
@@ -31,6 +32,7 @@ def redraw(folder: Path, assets: Path) -> int:
     known = json.loads(path.read_text(encoding="utf-8"))
     live = Live(folder / "people", int(known["size"]))
     cast = Cast(assets, folder / "people-cache")
+    flags = known_flags(folder)
     first = sampler.HELD_OUT_FROM if known["held_out"] else 0
     for shard in shards:
         start = time.monotonic()
@@ -38,7 +40,8 @@ def redraw(folder: Path, assets: Path) -> int:
             arrays: Arrays = {key: stored[key] for key in stored.files}
         # Pairs one after the other: what was learnt of a pair is used while it is kept.
         for k in np.lexsort((arrays["b"], arrays["a"])):
-            actor = cast.actor(sampler.sample(int(arrays["a"][k]) + first).look)
+            index = int(arrays["a"][k])
+            actor = cast.actor(sampler.as_in_set(sampler.sample(index + first), flags.get(index, {})).look)
             for ending in ("", "2") if "mesh2" in arrays else ("",):
                 seen = _seen(arrays, int(k), ending)
                 drawn = live.swap(int(arrays["a"][k]), int(arrays["b"][k]), actor, arrays["wearer" + ending][k], seen)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +91,13 @@ def sample(seed: int) -> Somebody:
             FEMALE_CLOTHES if female else MALE_CLOTHES)),
         clothes_srgb=_cloth_colour(rng), glasses=glasses.sample(seed))
     return Somebody(seed, look, flags_of(look, grey))
+
+
+def as_in_set(somebody: Somebody, flags: Mapping[str, object]) -> Somebody:
+    """Somebody as a stored set that has these flags of them shows them: in sets from before glasses nobody wears any."""
+    if somebody.look.glasses is None or flags.get("glasses", True):
+        return somebody
+    return replace(somebody, look=replace(somebody.look, glasses=None), flags={**somebody.flags, "glasses": False})
 
 
 def flags_of(look: Look, grey: float = 0.0) -> dict[str, float | int | str | bool]:

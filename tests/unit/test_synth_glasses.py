@@ -79,6 +79,17 @@ def test_some_three_in_ten_wear_glasses_always_the_same():
     assert min(g.opacity for g in worn) < 0.5 < max(g.opacity for g in worn)
 
 
+def test_a_set_from_before_glasses_goes_on_without(tmp_path):
+    index = next(k for k in range(40) if sampler.sample(k).look.glasses)
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "set.json").write_text(json.dumps({"wearers": [{"index": index, "flags": {"glasses": False}}]}), encoding="utf-8")
+    assert pairs.wearer(pairs.Settings(new, 1), index) == sampler.sample(index)
+    bare = pairs.wearer(pairs.Settings(old, 1), index)
+    assert bare.look == replace(sampler.sample(index).look, glasses=None)
+    assert bare.flags["glasses"] is False
+
+
 def test_a_personas_portrait_is_bare(tmp_path):
     settings = pairs.Settings(tmp_path, 1)
     seeds = [pairs.persona_seed(settings, k, 0) for k in range(40)]
