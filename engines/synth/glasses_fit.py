@@ -132,7 +132,7 @@ class _Front:
 
     def at(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (N, 3) of the sheet."""
-        return np.concatenate([xy, self.z(xy[:, 0], xy[:, 1])[:, None]], 1)
+        return np.concatenate([np.asarray(xy, np.float64), self.z(xy[:, 0], xy[:, 1])[:, None]], 1)
 
 
 def _placed(glasses: Glasses, base: Floats, face: Relief, width: float) -> _Front:
