@@ -26,6 +26,10 @@ EYES_EMPHASIS, MOUTH_EMPHASIS = 255, 170
 """Extra weight of eyes and mouth in the losses; 255 is losses.EMPHASIS times."""
 SPREAD = 0.03
 """How far the emphasis reaches beyond the landmarks, share of the crop's side."""
+GLASSES = 6
+"""Of the set's classes (engines.synth.parsing)."""
+GLASSES_REACH = 0.012
+"""Their edges and shadows, share of the crop's side: left out with them."""
 HELD_OUT = 16
 """Samples of the first shard that are never trained on, for the sample grids and their figures."""
 MAX_BYTES = 7_000_000_000
@@ -38,7 +42,8 @@ NEVER_TWICE = 3
 class Samples:
     """N samples at the network's side S.
 
-    wearer, truth, mesh: (N, S, S, 3) uint8 BGR; mesh_mask, oval, occluder, emphasis: (N, S, S) uint8; landmarks: (N, 478, 2) float32, pixels;
+    wearer, truth, mesh: (N, S, S, 3) uint8 BGR; mesh_mask, oval, occluder (with the wearer's glasses, which the generator sees no more than what
+    hides it), emphasis: (N, S, S) uint8; landmarks: (N, 478, 2) float32, pixels;
     a, b: (N,) int32 identities of wearer and persona.
     """
 
@@ -71,6 +76,8 @@ def read(path: Path, size: int) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {key: file[key] for key in (*PICTURES, *PLANES, "landmarks", "a", "b")}
+            if "classes" in file.files:
+                arrays["occluder"] = _with_glasses(arrays["occluder"], file["classes"])
     except KeyError as error:
         raise DataError(f"shard {path} lacks {error.args[0]}; render it again with `python -m engines synth pairs`") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -91,6 +98,14 @@ def _check(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         wrong["landmarks"] = arrays["landmarks"].shape
     if wrong or count == 0:
         raise DataError(f"shard {path}: expected {count} samples of {side} px, found {wrong or 'none'}; render it again")
+
+
+def _with_glasses(occluder: U8, classes: U8) -> U8:
+    """(N, S, S): what stands before each face, its glasses too."""
+    reach = max(1, round(GLASSES_REACH * classes.shape[1]))
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    worn = (classes == GLASSES).astype(np.uint8) * np.uint8(255)
+    return np.stack([cv2.max(own, cv2.dilate(glasses, kernel)) for own, glasses in zip(occluder, worn, strict=True)]).astype(np.uint8, copy=False)
 
 
 def _resized(pictures: U8, size: int) -> U8:

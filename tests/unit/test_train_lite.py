@@ -178,3 +178,18 @@ def test_light_follows_into_the_answer_and_flips_take_the_lines_along(data: Path
     assert turned is not None
     assert np.array_equal(turned.lines, straight.lines[:, ::-1])
     assert np.array_equal(turned.oval, straight.oval[:, ::-1])
+
+
+def test_what_glasses_hide_is_not_learnt(tmp_path: Path) -> None:
+    """The generator sees no glasses: where the answer shows them, the losses look no closer than behind a hand."""
+    path = tmp_path / "pairs-00000.npz"
+    lite_shards.write(path, 3)
+    with np.load(path) as file:
+        arrays = dict(file)
+    classes = np.ones(arrays["occluder"].shape, np.uint8)
+    classes[1, 20:30, 10:50] = shards.GLASSES
+    np.savez(path, **arrays, classes=classes)
+    occluder = shards.read(path, 64).occluder
+    assert occluder[1, 20:30, 10:50].min() == 255
+    assert occluder[1, :18].max() == 0 and occluder[1, 33:].max() == 0
+    assert occluder[0].max() == 0 and occluder[2].max() == 0
