@@ -1,13 +1,13 @@
 """Network `parser`: what each pixel of a face crop shows, and how much of it stands before the face.
 
     x (N, 3, 128, 128)   wearer RGB 0..1
-      conv stride 2   ->  16 at 64       skip ------------------------------------+
-      conv stride 2   ->  24 at 32       blocks, skip ---------------+            |
-      conv stride 2   ->  48 at 16       blocks, skip ----+          |            |
-      conv stride 2   ->  96 at 8        blocks           |          |            |
-      1x1, nearest x2 ->  48 at 16       + skip, conv  <--+          |            |
-      1x1, nearest x2 ->  24 at 32       + skip, conv  <-------------+            |
-      1x1, nearest x2 ->  16 at 64       + skip, conv  <--------------------------+
+      conv stride 2   ->  24 at 64       skip ------------------------------------+
+      conv stride 2   ->  40 at 32       blocks, skip ---------------+            |
+      conv stride 2   ->  64 at 16       blocks, skip ----+          |            |
+      conv stride 2   -> 112 at 8        blocks           |          |            |
+      1x1, nearest x2 ->  64 at 16       + skip, conv  <--+          |            |
+      1x1, nearest x2 ->  40 at 32       + skip, conv  <-------------+            |
+      1x1, nearest x2 ->  24 at 64       + skip, conv  <--------------------------+
       1x1 conv, 14                       10 classes at 64; 4 -> PixelShuffle(2) -> occluder at 128
 
 A U-Net (Ronneberger et al., MICCAI 2015) with residual blocks (He et al., CVPR 2016). Full 3x3 convolutions and ReLU throughout, no
@@ -34,8 +34,8 @@ class ParserConfig:
     blocks at the last three."""
 
     size: int = 128
-    widths: tuple[int, int, int, int] = (16, 24, 48, 96)
-    blocks: tuple[int, int, int] = (0, 2, 3)
+    widths: tuple[int, int, int, int] = (24, 40, 64, 112)
+    blocks: tuple[int, int, int] = (1, 2, 3)
 
 
 CONFIGS = {"parser128": ParserConfig(), "tiny": ParserConfig(32, (8, 8, 8, 16), (0, 0, 1))}
@@ -122,6 +122,27 @@ def fold(parser: Parser) -> Parser:
             part.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(part.conv.eval(), part.norm.eval())
             part.norm = nn.Identity()
     return out
+
+
+@torch.no_grad()
+def grow(small: Parser, config: ParserConfig) -> Parser:
+    """A larger parser that gives what `small` gives: new channels are not yet listened to, new blocks add nothing (Chen, Goodfellow & Shlens,
+    Net2Net, ICLR 2016). Raises ValueError when `config` is smaller somewhere."""
+    old = small.config
+    if any(a > b for a, b in zip((*old.widths, *old.blocks), (*config.widths, *config.blocks), strict=True)):
+        raise ValueError(f"expected widths and blocks of at least {old.widths} and {old.blocks}, found {config.widths} and {config.blocks}")
+    out = Parser(config)
+    there = small.state_dict()
+    for name, part in out.named_modules():
+        if isinstance(part, Block) and f"{name}.first.conv.weight" not in there:
+            nn.init.zeros_(part.second.norm.weight)  # type: ignore[arg-type]
+    for name, value in out.state_dict().items():
+        if name in there:
+            kept = there[name]
+            if value.ndim == 4:
+                value[: len(kept)] = 0
+            value[tuple(slice(0, n) for n in kept.shape)] = kept
+    return out.train(small.training)
 
 
 def parameters(parser: nn.Module) -> int:

@@ -22,14 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from engines.nets.parser import CLASSES, CONFIGS, Parser, ParserConfig
+from engines.nets.parser import CLASSES, CONFIGS, Parser, ParserConfig, grow
 from engines.train import _parser_data as data
 from engines.train import checkpoint
 from engines.train.errors import DataError, DivergedError, TrainingError
 from engines.train.loop import LAST, Plan, train
 
-CLASS_WEIGHT, DICE_WEIGHT = 0.35, 0.5
-"""Of the classes' cross entropy and the occluder's soft Dice loss (Milletari et al., 3DV 2016), beside its binary cross entropy."""
+COVER_WEIGHT, CLASS_WEIGHT, DICE_WEIGHT = 2.0, 0.15, 1.0
+"""Of the occluder's binary cross entropy, the classes' cross entropy and the occluder's soft Dice loss (Milletari et al., 3DV 2016)."""
+OUTSIDE = 0.15
+"""Weight of pixels outside the zone in which a generator draws: what is opened there changes nothing."""
 RARE = {2: 2.0, 3: 2.0, 4: 2.0, 6: 2.0, 8: 1.5}
 """Classes of few pixels count more."""
 DICE_FLOOR = 20.0
@@ -54,7 +56,7 @@ class Recipe:
     extra: float = 0.6
     pool: int = 1400
     seed: int = 1
-    photos: float = 0.4
+    photos: float = 0.45
 
 
 class Shards:
@@ -121,10 +123,11 @@ class ParserTask:
         rng = np.random.default_rng([recipe.seed, 3, step])
         photos = self._shards.photos if rng.random() < recipe.photos else None
         size, change = self._net_config.size, data.Change(recipe.extra)
-        x, classes, cover = data.make_batch(photos or self._shards.samples, self._pool, rng, recipe.batch, size, change)
+        x, classes, cover, zone = data.make_batch(photos or self._shards.samples, self._pool, rng, recipe.batch, size, change)
         net.train()
-        parts = losses(net, torch.from_numpy(x).contiguous(memory_format=torch.channels_last), torch.from_numpy(classes), torch.from_numpy(cover))
-        total = parts["occluder"] + DICE_WEIGHT * parts["dice"] + CLASS_WEIGHT * parts["classes"]
+        there = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+        parts = losses(net, there, torch.from_numpy(classes), torch.from_numpy(cover), torch.from_numpy(zone))
+        total = COVER_WEIGHT * parts["occluder"] + DICE_WEIGHT * parts["dice"] + CLASS_WEIGHT * parts["classes"]
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP)
@@ -138,52 +141,58 @@ class ParserTask:
         figures = evaluate(model, self._net_config.size, self._shards.judged, self._unseen, JUDGED, 0.6)
         if photos := self._shards.judged_photos:
             on_photos = evaluate(model, self._net_config.size, photos, self._unseen, JUDGED, 0.6)
-            names = ("iou", "iou_each", "opened_for_nothing", "worst_opened")
+            names = ("iou", "iou_each", "iou_everywhere", "opened_for_nothing", "worst_opened")
             figures |= {f"photos_{name}": on_photos[name] for name in names}
             draw_sheet(model, self._net_config.size, photos, self._unseen, picture.with_stem(f"{picture.stem}-photos"))
         draw_sheet(model, self._net_config.size, self._shards.judged, self._unseen, picture)
         return figures
 
 
-def losses(net: nn.Module, x: Tensor, classes: Tensor, cover: Tensor) -> dict[str, Tensor]:
-    """Loss parts: occluder (binary cross entropy), dice, classes."""
+def losses(net: nn.Module, x: Tensor, classes: Tensor, cover: Tensor, zone: Tensor) -> dict[str, Tensor]:
+    """Loss parts: occluder (binary cross entropy), dice, classes. zone (N, 1, S, S): where the occluder counts in full."""
     logits, occluder = net.logits(x)  # type: ignore[operator]
     weights = torch.ones(len(CLASSES))
     for index, weight in RARE.items():
         weights[index] = weight
     seen = torch.sigmoid(occluder)
-    both = (seen * cover).sum((1, 2, 3))
-    dice = 1 - (2 * both + DICE_FLOOR) / (seen.sum((1, 2, 3)) + cover.sum((1, 2, 3)) + DICE_FLOOR)
+    both = (seen * cover * zone).sum((1, 2, 3))
+    dice = 1 - (2 * both + DICE_FLOOR) / ((seen * zone).sum((1, 2, 3)) + (cover * zone).sum((1, 2, 3)) + DICE_FLOOR)
+    share = OUTSIDE + (1 - OUTSIDE) * zone
     known = bool((classes != data.UNKNOWN).any())
     kinds = nnf.cross_entropy(logits, classes, weights, ignore_index=data.UNKNOWN) if known else logits.sum() * 0.0
-    return {"occluder": nnf.binary_cross_entropy_with_logits(occluder, cover), "dice": dice.mean(), "classes": kinds}
+    covered = nnf.binary_cross_entropy_with_logits(occluder, cover, share, reduction="sum") / share.sum()
+    return {"occluder": covered, "dice": dice.mean(), "classes": kinds}
 
 
 @torch.no_grad()
 def evaluate(net: nn.Module, size: int, samples: data.Samples, pool: data.Pool, count: int, extra: float, seed: int = 99) -> dict[str, float]:
-    """On samples as they are, `extra` of them with an occluder of `pool`: IoU of the occluder over all pixels (threshold one half), over
-    pictures with at least 1 % of it, IoU of the classes' mean, and the share of pixels opened for nothing in pictures without any."""
+    """On samples as they are, `extra` of them with an occluder of `pool`: IoU of the occluder (threshold one half) over all pixels of the zone
+    in which a generator draws, its mean over pictures with at least 1 % of it, over all pixels everywhere, IoU of the classes' mean, and the
+    share of the zone opened for nothing in pictures without any."""
     net.eval()
-    hit = union = 0.0
+    hit = union = hit_all = union_all = 0.0
     each: list[float] = []
     false: list[float] = []
     table = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     change = data.Change(extra, 0.0)
     for k in range(0, count, 16):
-        x, classes, cover = data.make_batch(samples, pool, np.random.default_rng([seed, k]), min(16, count - k), size, change)
+        x, classes, cover, zone = data.make_batch(samples, pool, np.random.default_rng([seed, k]), min(16, count - k), size, change)
         logits, seen = net(torch.from_numpy(x))
-        found, truth = seen.numpy()[:, 0] >= 0.5, cover[:, 0] >= 0.5
+        found, truth, inside = seen.numpy()[:, 0] >= 0.5, cover[:, 0] >= 0.5, zone[:, 0] >= 0.5
+        hit_all, union_all = hit_all + float((found & truth).sum()), union_all + float((found | truth).sum())
+        found, truth = found & inside, truth & inside
         hit, union = hit + float((found & truth).sum()), union + float((found | truth).sum())
-        for f, t in zip(found, truth, strict=True):
+        for f, t, here in zip(found, truth, inside, strict=True):
             if t.mean() >= 0.01:
                 each.append(float((f & t).sum() / max((f | t).sum(), 1)))
             elif not t.any():
-                false.append(float(f.mean()))
+                false.append(float(f.sum() / max(here.sum(), 1)))
         known = classes != data.UNKNOWN
         np.add.at(table, (classes[known], logits.argmax(1).numpy()[known]), 1)
     there = table.sum(1) > 0
     per_class = np.diag(table) / np.maximum(table.sum(0) + table.sum(1) - np.diag(table), 1)
-    out = {"iou": hit / max(union, 1.0), "iou_each": float(np.mean(each)) if each else 0.0, "classes_iou": float(per_class[there].mean()),
+    out = {"iou": hit / max(union, 1.0), "iou_each": float(np.mean(each)) if each else 0.0,
+           "iou_everywhere": hit_all / max(union_all, 1.0), "classes_iou": float(per_class[there].mean()),
            "opened_for_nothing": float(np.mean(false)) if false else 0.0, "worst_opened": float(np.max(false)) if false else 0.0}
     return out | {f"iou_{name}": float(v) for name, v, seen_at_all in zip(CLASSES, per_class, there, strict=True) if seen_at_all}
 
@@ -192,7 +201,7 @@ def evaluate(net: nn.Module, size: int, samples: data.Samples, pool: data.Pool, 
 def draw_sheet(net: nn.Module, size: int, samples: data.Samples, pool: data.Pool, path: Path, count: int = 32, degree: float = 0.5) -> None:
     """Inputs with what the parser takes for an occluder in red, its edge in truth in green."""
     net.eval()
-    x, _, cover = data.make_batch(samples, pool, np.random.default_rng(5), count, size, data.Change(0.7, degree))
+    x, _, cover, _ = data.make_batch(samples, pool, np.random.default_rng(5), count, size, data.Change(0.7, degree))
     _, seen = net(torch.from_numpy(x))
     tiles = []
     for picture, found, truth in zip(x, seen.numpy()[:, 0], cover[:, 0], strict=True):
@@ -216,8 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of training in all; a resumed run counts on")
     parser.add_argument("--steps", type=int, default=0, help="instead of minutes")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--init", type=Path, metavar="FILE", help="start from these weights")
-    for name, kind in (("batch", int), ("lr", float), ("pool", int), ("seed", int)):
+    parser.add_argument("--init", type=Path, metavar="FILE", help="start from these weights, also of a smaller network")
+    for name, kind in (("batch", int), ("lr", float), ("pool", int), ("seed", int), ("extra", float)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Recipe(), name))
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args(argv)
@@ -232,16 +241,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> Path:
-    return train(ParserTask.name, lambda saved: _task(args, saved), Plan(args.out, args.minutes, args.steps), args.resume, args.init)
+    return train(ParserTask.name, lambda saved: _task(args, saved), Plan(args.out, args.minutes, args.steps), args.resume)
 
 
 def _task(args: argparse.Namespace, saved: dict[str, str]) -> ParserTask:
     state = json.loads(saved["state"]) if saved else {}
-    recipe = Recipe(args.batch, args.lr, pool=args.pool, seed=args.seed)
+    recipe = Recipe(args.batch, args.lr, extra=args.extra, pool=args.pool, seed=args.seed)
     task = ParserTask(CONFIGS[args.config], recipe, Shards(args.data, args.held, state.get("shards", ()), args.photos))
     before, now = state.get("photos", 0), task.state()["photos"]
     if saved and before != now:
         raise TrainingError(f"{args.out / LAST} was trained with {before} photos, found {now}; name the same --photos")
+    if args.init and not saved:
+        try:
+            task.modules["model"].load_state_dict(grow(read_parser(args.init)[0], CONFIGS[args.config]).state_dict())
+        except ValueError as error:
+            raise TrainingError(f"{args.init} is too large for --config {args.config}: {error}") from error
     return task
 
 
