@@ -1,4 +1,4 @@
-"""python -m engines evaluate …: the table of figures; realism; photoreal."""
+"""python -m engines evaluate …: the table of figures; realism; photoreal; occlusion."""
 
 from __future__ import annotations
 
@@ -48,18 +48,26 @@ def _parser() -> argparse.ArgumentParser:
     photoreal.add_argument("--portraits", type=int, default=8, help="how many, at even steps through the folder")
     photoreal.add_argument("--frames", type=int, default=90, help="frames of each clip")
     photoreal.add_argument("--strip", type=Path, default=None, help="picture of frames to write: what came in over what went out")
-    for command in (table, realism, photoreal):
+    occlusion = commands.add_parser("occlusion", help="the parser: things before faces, by kind, and what it opens for nothing")
+    occlusion.add_argument("--data", type=Path, required=True, metavar="DIR", help="held-out set: pairs-*.npz")
+    occlusion.add_argument("--photos", type=Path, default=None, metavar="DIR", help="folder of pictures of people who do not exist; the first are used")
+    occlusion.add_argument("--model", type=Path, default=None, metavar="FILE", help="an exported parser (default: the shipped one)")
+    occlusion.add_argument("--count", type=int, default=120, help="pictures of each kind")
+    occlusion.add_argument("--film", action="store_true", help="also things that pass before the demo presenter, in the whole live loop")
+    occlusion.add_argument("--strip", type=Path, default=None, help="picture of frames of the films to write: what came in over what went out")
+    for command in (table, realism, photoreal, occlusion):
         command.add_argument("--out", type=Path, default=None, help="JSON to write")
     return parser
 
 
 def main(argv: list[str]) -> int:
     """Run a command; 0, or the error's exit code with one line on stderr."""
-    if not argv or argv[0] not in ("table", "realism", "photoreal", "-h", "--help"):
+    if not argv or argv[0] not in ("table", "realism", "photoreal", "occlusion", "-h", "--help"):
         argv = ["table", *argv]
     args = _parser().parse_args(argv)
     cv2.setNumThreads(1)
-    run: Callable[[argparse.Namespace], dict[str, Any]] = {"table": _table, "realism": _realism, "photoreal": _photoreal}[args.command]
+    run: Callable[[argparse.Namespace], dict[str, Any]] = {"table": _table, "realism": _realism, "photoreal": _photoreal,
+                                                                     "occlusion": _occlusion}[args.command]
     try:
         result = {"command": "python -m engines evaluate " + " ".join(_shown(argv)), "machine": machine.describe(), **run(args)}
     except LivecamError as error:
@@ -149,3 +157,9 @@ def _photoreal(args: argparse.Namespace) -> dict[str, Any]:
     from engines.evaluate import photoreal
 
     return photoreal.run(args)
+
+
+def _occlusion(args: argparse.Namespace) -> dict[str, Any]:
+    from engines.evaluate import occlusion
+
+    return occlusion.run(args)

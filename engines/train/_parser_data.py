@@ -100,6 +100,11 @@ class Pool:
     five: F32
     backs: U8
 
+    def without_hair(self) -> Pool:
+        """Things alone."""
+        kept = ~self.hair
+        return Pool(self.layers[kept], self.hair[kept], self.skin[kept], self.five, self.backs)
+
 
 def _five_of(data: np.lib.npyio.NpzFile) -> F32:
     for key in ("wearer_five", "true_five"):

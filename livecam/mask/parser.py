@@ -3,8 +3,8 @@
 The network (card `parser`) sees the aligned crop at its own size, RGB 0..1, and gives `occluder` (1, 1, P, P) 0..1 and `classes`
 (1, 10, P / 2, P / 2). Convention: maps are in the crop, pixel centres on pixel centres.
 
-An opening leaves the wearer's own pixels in the picture, so doubt closes it: only what hangs together, holds a certain core and, when it reaches
-eyes, nose or mouth, is found again in the mirrored crop, is opened. Glasses never open. What the guard may count as hidden by a thing is told apart
+An opening leaves the wearer's own pixels in the picture, so doubt closes it: only what hangs together, holds a certain core and is found again in
+the mirrored crop, is opened. Glasses never open, hair neither. What the guard may count as hidden by a thing is told apart
 (`sure`): when eyes, nose and mouth would all be open nothing is sure, and the guard covers.
 """
 
@@ -28,9 +28,13 @@ MODEL = "parser"
 """The model's card."""
 GLASSES, OCCLUDER = 6, 7
 """Classes of the network."""
-IDLE_PERIOD = 3
-"""With nothing before the face the network looks at every third frame: what comes in is drawn over for that long, which shows nothing of the wearer.
-With something there it looks at every frame, because what a moving hand uncovers must be drawn at once."""
+IDLE_PERIOD = 6
+"""With nothing before the face and the crop much as it was, the network looks at every sixth frame: what comes in is drawn over for that long, which
+shows nothing of the wearer. With something there it looks at every frame, because what a moving hand uncovers must be drawn at once."""
+BLOCKS = 16
+"""The crop in so many blocks a side tells whether it is much as it was..."""
+CHANGED_LEVELS, CHANGED_BLOCKS = 24.0, 4
+"""... or by so many grey levels, in so many blocks, another: then the network looks at once. A mouth that opens or lids that shut are less."""
 NEW_SHARE = 0.65
 """Weight of a new map against the one before; less flickers less and follows less."""
 OPEN_FROM, OPEN_AT = 0.5, 0.8
@@ -45,8 +49,10 @@ PART_RADIUS = 0.22
 """Radius of what counts as eye, nose or mouth, in distances between the eyes."""
 PART_OPEN = 0.25
 """Share of an eye, the nose or the mouth from which it counts as open."""
+WATCHED_LOOKS = 4
+"""A thing that a look found anew is looked at in the next frames too: what two looks agree on opens."""
 LOOK_AGAIN_PERIOD = 2
-"""While a part is open, the mirrored crop is looked at in every second look."""
+"""While something is open, the mirrored crop is looked at in every second look."""
 FORGET_AFTER = 30
 """Looks after which a face that is not there any more is forgotten."""
 
@@ -62,11 +68,14 @@ class Occluded:
 
 @dataclass(slots=True)
 class _Track:
-    """What is known of one face: the steadied map (P, P), frames since the last look, looks since the mirrored one, and that one's map."""
+    """What is known of one face: the steadied map (P, P), the crop's blocks at the last look, frames since then, looks so far, frames in which
+    something found anew is still to be confirmed, and the mirrored crop's map."""
 
     share: F32
+    blocks: F32 | None = None
     idle: int = 0
     looks: int = 0
+    watch: int = 0
     seen: int = 0
     mirrored: F32 | None = None
     result: Occluded | None = None
@@ -94,9 +103,10 @@ class Occlusion:
         self._count += 1
         track = self._track(face.track_id)
         track.idle += 1
-        if track.result is None and track.idle < IDLE_PERIOD and track.looks:
+        blocks = _blocks(wearer)
+        if track.result is None and not track.watch and track.idle < IDLE_PERIOD and not _changed(track.blocks, blocks):
             return None
-        track.idle = 0
+        track.idle, track.blocks = 0, blocks
         self._look(track, wearer, face, alignment)
         return track.result
 
@@ -119,17 +129,15 @@ class Occlusion:
         share = self._map(small)
         track.share = share if not track.looks else (NEW_SHARE * share + (1.0 - NEW_SHARE) * track.share).astype(np.float32)
         track.looks += 1
+        track.watch = track.watch - 1 if track.watch else WATCHED_LOOKS if track.result is None and _things(share) is not None else 0
         accepted = _things(track.share)
         if accepted is None:
             track.result, track.mirrored = None, None
             return
         open_parts = _parts_open(accepted, face, alignment, self.size_px)
-        if any(open_parts):
-            if track.mirrored is None or track.looks % LOOK_AGAIN_PERIOD == 0:
-                track.mirrored = np.ascontiguousarray(self._map(np.ascontiguousarray(small[:, ::-1]))[:, ::-1])
-            accepted = _things(np.minimum(track.share, track.mirrored))
-        else:
-            track.mirrored = None
+        if track.mirrored is None or track.looks % LOOK_AGAIN_PERIOD == 0:
+            track.mirrored = np.ascontiguousarray(self._map(np.ascontiguousarray(small[:, ::-1]))[:, ::-1])
+        accepted = _things(np.minimum(track.share, track.mirrored))
         track.result = None if accepted is None else _occluded(accepted, alignment.size_px, all(open_parts))
 
     def _map(self, small: U8) -> F32:
@@ -146,6 +154,20 @@ class Occlusion:
         if not np.isfinite(out.sum()):
             raise StageError("expected a finite map of what stands before the face, got NaN or infinity; install livecam again")
         return cast(F32, out)
+
+
+def _blocks(wearer: U8) -> F32:
+    """Mean colours of the crop's blocks, (BLOCKS, BLOCKS, 3)."""
+    return cast(U8, cv2.resize(wearer, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)).astype(np.float32)
+
+
+def _changed(before: F32 | None, now: F32) -> bool:
+    """Whether enough blocks differ, a common change of light taken out."""
+    if before is None:
+        return True
+    gain = (now.mean(axis=(0, 1)) + 1.0) / (before.mean(axis=(0, 1)) + 1.0)
+    far = np.abs(now - before * np.clip(gain, 0.7, 1.4)).max(axis=2)
+    return int(np.count_nonzero(far > CHANGED_LEVELS)) >= CHANGED_BLOCKS
 
 
 def _things(share: F32) -> F32 | None:

