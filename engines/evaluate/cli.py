@@ -13,7 +13,7 @@ import cv2
 
 from livecam.bench import machine
 from livecam.config import RunConfig
-from livecam.errors import LivecamError
+from livecam.errors import LivecamError, UsageError
 from livecam.store import Store
 
 PAGE_ROWS = 40
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     photoreal.add_argument("--strip", type=Path, default=None, help="picture of frames to write: what came in over what went out")
     occlusion = commands.add_parser("occlusion", help="the parser: things before faces, by kind, and what it opens for nothing")
     occlusion.add_argument("--data", type=Path, required=True, metavar="DIR", help="held-out set: pairs-*.npz")
-    occlusion.add_argument("--photos", type=Path, default=None, metavar="DIR", help="folder of pictures of people who do not exist; the first are used")
+    occlusion.add_argument("--photos", type=Path, default=None, metavar="DIR", help="folder of pictures of people who do not exist")
     occlusion.add_argument("--model", type=Path, default=None, metavar="FILE", help="an exported parser (default: the shipped one)")
     occlusion.add_argument("--count", type=int, default=120, help="pictures of each kind")
     occlusion.add_argument("--film", action="store_true", help="also things that pass before the demo presenter, in the whole live loop")
@@ -66,8 +66,9 @@ def main(argv: list[str]) -> int:
         argv = ["table", *argv]
     args = _parser().parse_args(argv)
     cv2.setNumThreads(1)
-    run: Callable[[argparse.Namespace], dict[str, Any]] = {"table": _table, "realism": _realism, "photoreal": _photoreal,
-                                                                     "occlusion": _occlusion}[args.command]
+    runs: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "table": _table, "realism": _realism, "photoreal": _photoreal, "occlusion": _occlusion}
+    run = runs[args.command]
     try:
         result = {"command": "python -m engines evaluate " + " ".join(_shown(argv)), "machine": machine.describe(), **run(args)}
     except LivecamError as error:
@@ -161,5 +162,9 @@ def _photoreal(args: argparse.Namespace) -> dict[str, Any]:
 
 def _occlusion(args: argparse.Namespace) -> dict[str, Any]:
     from engines.evaluate import occlusion
+    from engines.train.errors import DataError
 
-    return occlusion.run(args)
+    try:
+        return occlusion.run(args)
+    except DataError as error:
+        raise UsageError(str(error)) from error

@@ -28,6 +28,8 @@ from engines.train.parser import evaluate, read_parser
 SIGNATURE = Signature(("x",), ("classes", "occluder"))
 CALIBRATION, PARITY, JUDGED = 200, 16, 256
 POOL = 160
+PEOPLE = ("rendered from CC0 assets by engines.synth: nobody who exists; hands of the CC0 base mesh; generated photos of people who do not exist, "
+          "without labels, things drawn before them (SelfishGene/SFHQ-dataset and SFHQ-T2I-dataset, MIT)")
 HEAD = (r"/head/Conv", r"/Sigmoid", r"/stem/conv/Conv")
 """What INT8 leaves in float: the stem sees the picture, the head draws edges."""
 
@@ -88,7 +90,7 @@ def _write_card(folder: Path, file: Path, about: dict[str, str], size: int, repo
         "crop": {"template": "arcface_112_v2", "size_px": size, "scale": 0.78, "offset": [0.0, -0.06]},
         "classes": {"names": list(CLASSES)},
         "training": {"step": int(about["step"]), "commit": about.get("commit", ""), "config": about["config"], "recipe": about["recipe"],
-                     "people": "rendered from CC0 assets by engines.synth: nobody who exists; hands of the CC0 base mesh"},
+                     "people": PEOPLE},
         "parity_to_pytorch": parity,
     }
     if "held_out" in report:

@@ -129,7 +129,8 @@ def _things_only(cover: U8, classes: U8) -> U8:
 def _zone_of(oval: U8) -> U8:
     """The face's oval with what lies next to it."""
     reach = 2 * ZONE_GROWTH_PX + 1
-    return np.asarray(cv2.dilate((oval >= OPAQUE).astype(np.uint8) * np.uint8(255), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), np.uint8)
+    round_one = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    return np.asarray(cv2.dilate((oval >= OPAQUE).astype(np.uint8) * np.uint8(255), round_one), np.uint8)
 
 
 def kind_of(seed: int) -> str:
@@ -184,9 +185,10 @@ def read_shards(paths: Sequence[Path], most: int = 0) -> Samples:
         try:
             with np.load(path) as data:
                 rows = [data["wearer"], data["classes"], data["occluder"], data["oval"], _five_of(data)]
-                seeds = data["seed"] if "seed" in data else None
+                seeds = data.get("seed")
         except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"expected a pairs shard with wearer, classes, occluder, oval and true_five in {path}, found: {error}; make it anew") from error
+            expected = "a pairs shard with wearer, classes, occluder, oval and true_five"
+            raise DataError(f"expected {expected} in {path}, found: {error}; make it anew") from error
         left = len(rows[0]) if not most else min(len(rows[0]), most - count)
         for k in range(left):
             kind = "" if seeds is None else kind_of(int(seeds[k]))
@@ -197,8 +199,8 @@ def read_shards(paths: Sequence[Path], most: int = 0) -> Samples:
             break
     if not count:
         raise DataError("expected at least one sample, found no shards; make a set with: python -m engines synth pairs")
-    stacked = {k: np.stack(v) for k, v in parts.items()}
-    return Samples(*(stacked[k].astype(d) for k, d in zip(FIELDS, (np.uint8, np.uint8, np.uint8, np.uint8, np.float32, np.float32, np.str_), strict=True)))
+    kinds_of_number = (np.uint8, np.uint8, np.uint8, np.uint8, np.float32, np.float32, np.str_)
+    return Samples(*(np.stack(parts[name]).astype(kind) for name, kind in zip(FIELDS, kinds_of_number, strict=True)))
 
 
 def _sample(picture: U8, classes: U8, cover: U8, oval: U8, five: F32, kind: str) -> tuple[U8, U8, U8, U8, F32, F32]:

@@ -33,7 +33,7 @@ IDLE_PERIOD = 6
 shows nothing of the wearer. With something there it looks at every frame, because what a moving hand uncovers must be drawn at once."""
 BLOCKS = 16
 """The crop in so many blocks a side tells whether it is much as it was..."""
-CHANGED_LEVELS, CHANGED_BLOCKS = 24.0, 4
+CHANGED_LEVELS, CHANGED_BLOCKS = 30.0, 6
 """... or by so many grey levels, in so many blocks, another: then the network looks at once. A mouth that opens or lids that shut are less."""
 NEW_SHARE = 0.65
 """Weight of a new map against the one before; less flickers less and follows less."""
