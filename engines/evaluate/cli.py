@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     occlusion.add_argument("--model", type=Path, default=None, metavar="FILE", help="an exported parser (default: the shipped one)")
     occlusion.add_argument("--count", type=int, default=120, help="pictures of each kind")
     occlusion.add_argument("--film", action="store_true", help="also things that pass before the demo presenter, in the whole live loop")
+    occlusion.add_argument("--swap", default="lite", help="generator of the films")
     occlusion.add_argument("--strip", type=Path, default=None, help="picture of frames of the films to write: what came in over what went out")
     for command in (table, realism, photoreal, occlusion):
         command.add_argument("--out", type=Path, default=None, help="JSON to write")

@@ -43,7 +43,7 @@ LOOKS = 8
 """Pictures of one crop, with new noise, in which an opening may show."""
 MOST_BARE = 220
 """Renders with nothing before the face that are looked at."""
-DEMO_FRAMES = 900
+DEMO_FRAMES = 600
 NOISE_LEVELS = 2.0
 FILM_FRAMES, COMES, STAYS = 75, 18, 54
 """Frames of a film; until when a thing comes, from when it leaves."""
@@ -67,6 +67,7 @@ class Options(Protocol):
     model: Path | None
     count: int
     film: bool
+    swap: str
     strip: Path | None
 
 
@@ -281,23 +282,23 @@ class Shown:
 
 def _film(options: Options, store: Store) -> dict[str, Any]:
     image.warm_up()
-    swap.warm_up("mesh")
-    films = [_play(kind, options.model, store, FILM_FRAMES) for kind in FILM_KINDS]
-    nothing = _play("", options.model, store, DEMO_FRAMES)
+    swap.warm_up(options.swap)
+    films = [_play(kind, options, store, FILM_FRAMES) for kind in FILM_KINDS]
+    nothing = _play("", options, store, DEMO_FRAMES)
     strips = [np.hstack(film.strip) for film in films if film.strip]
     if options.strip is not None and strips:
         options.strip.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(options.strip), np.vstack(strips))
-    return {"swap": "mesh", "things": [film.row() for film in films], "demo_without_things": nothing.row()}
+    return {"swap": options.swap, "things": [film.row() for film in films], "demo_without_things": nothing.row()}
 
 
-def _play(kind: str, model: Path | None, store: Store, frames: int) -> Shown:
+def _play(kind: str, options: Options, store: Store, frames: int) -> Shown:
     config = Config(capture=CaptureConfig(camera="demo", loop=False, realtime=False))
-    occlusion = _occlusion(store, model)
+    occlusion = _occlusion(store, options.model)
     counted = Counted(occlusion.network)
     occlusion.network = counted
     watched = Watched(occlusion)
-    swapper = swap.load("mesh", config.swap, store, 1)
+    swapper = swap.load(options.swap, config.swap, store, 1)
     swapper.wear(persona.load("noor"))
     pipeline = Pipeline(detect.load(config.detect.detector, config.detect, store, 1), track.load("mediapipe", config.track, store, 1), swapper,
                         config, Telemetry(), occlusion)

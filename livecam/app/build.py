@@ -74,7 +74,7 @@ def _finders(config: Config, store: Store) -> tuple[detect.Detector, track.Track
     return (
         detect.load(config.detect.detector, config.detect, store, config.run.threads),
         track.load(config.track.tracker, config.track, store, config.run.threads),
-        mask.load_occlusion(store, config.run.threads),
+        mask.load_occlusion(store, config.run.threads) if config.swap.things == "show" else None,
     )
 
 
