@@ -3,8 +3,8 @@
 The network (card `parser`) sees the aligned crop at its own size, RGB 0..1, and gives `occluder` (1, 1, P, P) 0..1 and `classes`
 (1, 10, P / 2, P / 2). Convention: maps are in the crop, pixel centres on pixel centres.
 
-An opening leaves the wearer's own pixels in the picture, so doubt closes it: only what hangs together, holds a certain core and is found again in
-the mirrored crop, is opened. Glasses never open, hair neither. What the guard may count as hidden by a thing is told apart
+An opening leaves the wearer's own pixels in the picture, so doubt closes it: only what hangs together, holds a certain core, comes from beyond the
+face (a hand has an arm, a beard has none) and is found again in the mirrored crop, is opened. Glasses never open, hair neither. What the guard may count as hidden by a thing is told apart
 (`sure`): when eyes, nose and mouth would all be open nothing is sure, and the guard covers.
 """
 
@@ -22,7 +22,7 @@ from livecam.errors import ModelShapeError, StageError
 from livecam.geometry import apply
 from livecam.runtimes import Runtime
 from livecam.store import Store
-from livecam.types import F32, U8, Alignment, Face
+from livecam.types import F32, MESH_POINTS, U8, Alignment, Face
 
 MODEL = "parser"
 """The model's card."""
@@ -43,6 +43,10 @@ CORE = 0.85
 """Within an opening some of the map must be as sure as this..."""
 LEAST_CORE_SHARE = 0.0015
 """... over so much of the crop (25 pixels of 128 x 128)."""
+INNER, INNER_FIVE = 0.9, 1.9
+"""A thing comes from beyond the face: from outside of its outline drawn in by this factor (without a mesh: of the five points' drawn out)..."""
+LEAST_BEYOND_SHARE = 0.0025
+"""... with so much of the crop (41 pixels of 128 x 128)."""
 SURE_GROWTH_PX = 3
 """Of 128 px: the soft edge around a thing belongs to it."""
 PART_RADIUS = 0.22
@@ -129,15 +133,16 @@ class Occlusion:
         share = self._map(small)
         track.share = share if not track.looks else (NEW_SHARE * share + (1.0 - NEW_SHARE) * track.share).astype(np.float32)
         track.looks += 1
-        track.watch = track.watch - 1 if track.watch else WATCHED_LOOKS if track.result is None and _things(share) is not None else 0
-        accepted = _things(track.share)
+        beyond = _beyond(face, alignment, self.size_px)
+        track.watch = track.watch - 1 if track.watch else WATCHED_LOOKS if track.result is None and _things(share, beyond) is not None else 0
+        accepted = _things(track.share, beyond)
         if accepted is None:
             track.result, track.mirrored = None, None
             return
         open_parts = _parts_open(accepted, face, alignment, self.size_px)
         if track.mirrored is None or track.looks % LOOK_AGAIN_PERIOD == 0:
             track.mirrored = np.ascontiguousarray(self._map(np.ascontiguousarray(small[:, ::-1]))[:, ::-1])
-        accepted = _things(np.minimum(track.share, track.mirrored))
+        accepted = _things(np.minimum(track.share, track.mirrored), beyond)
         track.result = None if accepted is None else _occluded(accepted, alignment.size_px, all(open_parts))
 
     def _map(self, small: U8) -> F32:
@@ -170,15 +175,25 @@ def _changed(before: F32 | None, now: F32) -> bool:
     return int(np.count_nonzero(far > CHANGED_LEVELS)) >= CHANGED_BLOCKS
 
 
-def _things(share: F32) -> F32 | None:
-    """`share` where it belongs to a connected thing with a certain core, 0 elsewhere; None when there is none."""
+def _beyond(face: Face, alignment: Alignment, size_px: int) -> U8:
+    """(P, P) 1 beyond the face's inner part, else 0."""
+    points, factor = (face.five_px, INNER_FIVE) if face.mesh_px is None else (face.mesh_px[:MESH_POINTS, :2], INNER)
+    placed = (apply(alignment.matrix, points) + 0.5) * (size_px / alignment.size_px) - 0.5
+    middle = placed.mean(axis=0)
+    hull = cv2.convexHull((middle + (placed - middle) * factor).astype(np.float32))
+    return cast(U8, cv2.fillConvexPoly(np.ones((size_px, size_px), np.uint8), np.rint(hull).astype(np.int32), (0,)))
+
+
+def _things(share: F32, beyond: U8) -> F32 | None:
+    """`share` where it belongs to a connected thing with a certain core that comes from beyond the face, 0 elsewhere; None when there is none."""
     over = (share >= OPEN_FROM).astype(np.uint8)
     if not over.any():
         return None
     count, found = cv2.connectedComponents(over, connectivity=4)
     labels = cast(NDArray[np.int32], found)
     core = np.bincount(labels[share >= CORE], minlength=count)
-    kept = core >= LEAST_CORE_SHARE * share.size
+    outside = np.bincount(labels[beyond > 0], minlength=count)
+    kept = (core >= LEAST_CORE_SHARE * share.size) & (outside >= LEAST_BEYOND_SHARE * share.size)
     kept[0] = False
     return np.where(kept[labels], share, np.float32(0)) if kept.any() else None
 

@@ -39,7 +39,7 @@ def samples(green: bool) -> data.Samples:
     """Two grey faces, the second with a green patch that no label tells of, if `green`."""
     wearer = np.full((2, data.KEPT_PX, data.KEPT_PX, 3), 110, np.uint8)
     if green:
-        wearer[1, 70:110, 60:100] = (20, 240, 20)
+        wearer[1, 96:156, 4:80] = (20, 240, 20)
     zone = np.zeros((2, data.KEPT_PX, data.KEPT_PX), np.uint8)
     zone[:, 30:140, 30:130] = 255
     nothing = np.zeros_like(zone)
@@ -64,7 +64,7 @@ def test_what_opens_with_nothing_there_is_counted() -> None:
     assert occlusion._opened(seen, samples(False))["mask_opens_in"] == 0
     found = occlusion._opened(seen, samples(True))
     assert (found["pictures"], found["network_alone_opens_in"], found["mask_opens_in"]) == (2, 1, 1)
-    assert 0.08 < found["mask_worst_share_of_zone"] < 0.2
+    assert 0.1 < found["mask_worst_share_of_zone"] < 0.4
 
 
 def test_a_thing_comes_rests_and_leaves() -> None:

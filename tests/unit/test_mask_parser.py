@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -127,6 +128,16 @@ def test_glasses_never_open() -> None:
     glasses[20:32] = 1.0
     network = Network(lambda picture: np.pad(np.ones((24, P), np.float32), ((40, P - 64), (0, 0))), glasses)
     assert parser.wrap(network).see(WEARER, FACE, ALIGNED) is None
+
+
+@pytest.mark.parametrize("has_mesh", [True, False])
+def test_what_lies_wholly_on_the_face_is_part_of_it(has_mesh: bool) -> None:
+    face = FACE if has_mesh else replace(FACE, mesh_px=None)
+    x, y = (ALIGNED.matrix @ np.array([*FACE.five_px[2], 1.0])).round().astype(int)
+    picture = with_thing(x - 24, y - 10, x + 24, y + 38)
+    assert parser.wrap(Network(bright)).see(picture, face, ALIGNED) is None
+    picture[y : 256, x - 10 : x + 10] = 255
+    assert parser.wrap(Network(bright)).see(picture, face, ALIGNED) is not None
 
 
 @pytest.mark.parametrize("share", [0.7, 0.45])
