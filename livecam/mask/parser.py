@@ -4,8 +4,9 @@ The network (card `parser`) sees the aligned crop at its own size, RGB 0..1, and
 (1, 10, P / 2, P / 2). Convention: maps are in the crop, pixel centres on pixel centres.
 
 An opening leaves the wearer's own pixels in the picture, so doubt closes it: only what hangs together, holds a certain core, comes from beyond the
-face (a hand has an arm, a beard has none) and is found again in the mirrored crop, is opened. Glasses never open, hair neither. What the guard may count as hidden by a thing is told apart
-(`sure`): when eyes, nose and mouth would all be open nothing is sure, and the guard covers.
+face (a hand has an arm, a beard has none) and is found again in the next frame and in the mirrored crop, is opened. Glasses never open, hair
+neither. What the guard may count as hidden by a thing is told apart (`sure`): when eyes, nose and mouth would all be open nothing is sure, and
+the guard covers.
 """
 
 from __future__ import annotations
