@@ -25,7 +25,7 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ import _scene  # noqa: E402
 from _oracle import Oracle, Sighting  # noqa: E402
 
 from livecam.app.live import Live  # noqa: E402
-from livecam.config import CaptureConfig, Config, GuardConfig, OutputConfig  # noqa: E402
+from livecam.config import CaptureConfig, Config, GuardConfig, OutputConfig, SwapConfig  # noqa: E402
 from livecam.types import U8, State  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
@@ -138,13 +138,14 @@ class Watched(Live):
             self.stopped = 0
 
 
-def run(plan: _faults.Plan, frames: int, evidence: Path, report_every_s: float = 30.0) -> dict[str, Any]:
-    """Runs until the scene's frame `frames`; the figures."""
+def run(plan: _faults.Plan, frames: int, evidence: Path, things: Literal["hide", "show"], report_every_s: float = 30.0) -> dict[str, Any]:
+    """Runs until the scene's frame `frames`; the figures. things: as livecam's option of that name."""
     plan.to_environment()
     config = Config(
         capture=CaptureConfig(camera="demo", width_px=plan.width_px, height_px=plan.height_px, fps=30.0, always_on=True),
         output=OutputConfig(outputs="null", open_browser=False),
         guard=GuardConfig(stall_s=1.2),
+        swap=SwapConfig(things=things),
     )
     at, begin, next_report = plan.position(), time.monotonic(), time.monotonic() + report_every_s
     first = int(at[0])
@@ -260,6 +261,7 @@ def main() -> int:
     parser.add_argument("--size", default="480x270")
     parser.add_argument("--stages", choices=("real", "stub"), default="real")
     parser.add_argument("--plant", type=float, default=0.0, help="share of the raw picture let through now and then: the test must turn red")
+    parser.add_argument("--things", choices=("hide", "show"), default="hide", help="show: with the parser, which opens the mask")
     parser.add_argument("--resume", action="store_true", help="go on where the last run of this result file stopped")
     parser.add_argument("--chunk", type=int, default=20_000, help="frames after which figures are written")
     parser.add_argument("--out", type=Path, default=RESULTS / "leak.json")
@@ -274,8 +276,8 @@ def main() -> int:
             path.write_bytes(int(at).to_bytes(8, "little"))
             stop = min(args.frames, at + args.chunk)
             plan = _faults.Plan(args.seed, width, height, args.stages, str(path), stop, args.plant)
-            now = run(plan, stop, args.out.with_suffix("").with_name(args.out.stem + "_evidence"))
-        asked = {"seed": args.seed, "size": args.size, "stages": args.stages, "plant": args.plant}
+            now = run(plan, stop, args.out.with_suffix("").with_name(args.out.stem + "_evidence"), args.things)
+        asked = {"seed": args.seed, "size": args.size, "stages": args.stages, "plant": args.plant, "things": args.things}
         before = {**(merge(before, now) if before else now), **asked, **about()}
         at = stop
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -87,8 +87,8 @@ class SwapConfig:
     """Track numbers to leave unmasked on purpose, such as 2."""
     tone: Literal["wearer", "persona"] = "wearer"
     """Whose mean skin tone the drawn face has."""
-    things: Literal["show", "hide"] = "show"
-    """Hands, cups, microphones and phones before the face: show them as they are, or hide them under the persona."""
+    things: Literal["hide", "show"] = "hide"
+    """Hands, cups, microphones and phones before the face: hide them under the persona, or show them as they are (a beard may be taken for one)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,13 +219,13 @@ def test_another_network_is_refused_and_none_is_none(tmp_path: Path) -> None:
     assert parser.load(Store(tmp_path, cards={})) is None
 
 
-def test_things_are_looked_for_unless_they_are_to_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_things_are_looked_for_when_they_are_to_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(build.detect, "load", lambda *_: None)
     monkeypatch.setattr(build.track, "load", lambda *_: None)
     monkeypatch.setattr(build.mask, "load_occlusion", lambda store, threads: asked.append(threads))
     store = Store(tmp_path, cards={})
-    build._finders(Config(swap=SwapConfig(things="hide")), store)
-    assert asked == []
     build._finders(Config(), store)
+    assert asked == []
+    build._finders(Config(swap=SwapConfig(things="show")), store)
     assert asked == [Config().run.threads]
