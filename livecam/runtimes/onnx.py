@@ -33,12 +33,12 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 
-# onnxruntime raises classes of its own that share no base but Exception.
-_FAILURES: tuple[type[Exception], ...] = (
+FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     *(v for v in vars(onnxruntime_pybind11_state).values() if isinstance(v, type) and issubclass(v, Exception)),
 )
+"""onnxruntime raises classes of its own that share no base but Exception."""
 
 
 class OnnxRuntime:
@@ -58,7 +58,7 @@ class OnnxRuntime:
         feeds = {name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()}
         try:
             results = self._session.run(self._names, feeds)
-        except _FAILURES as error:
+        except FAILURES as error:
             shapes = {name: array.shape for name, array in inputs.items()}
             wanted = ", ".join(f"{s.name} {list(s.shape)} {s.dtype}" for s in self.inputs)
             raise StageError(f"ONNX Runtime could not run on {shapes}; the network takes {wanted}: {_first_line(error)}") from error
@@ -79,7 +79,7 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     try:
         # From bytes, onnxruntime knows no folder and refuses external data.
         session = ort.InferenceSession(data, _session_options(threads, shapes), providers=["CPUExecutionProvider"])
-    except _FAILURES as error:
+    except FAILURES as error:
         text = _first_line(error)
         if "external" in text.lower():
             raise ModelFileError(f"{name} keeps its weights in other files, which is refused; convert it into one file first: {text}") from error
