@@ -84,7 +84,7 @@ def _read_key(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """`data` at `path`, whole or not at all. The caller holds a lock, so one name for the unfinished file is enough, and a dead writer's is replaced."""
+    """`data` at `path`, whole or not at all. The caller holds a lock, so one name for the unfinished file is enough; a dead writer's is replaced."""
     part = path.with_name(path.name + PART)
     part.unlink(missing_ok=True)
     try:
@@ -174,7 +174,7 @@ class SealedCache:
         except OSError as error:
             return Entry(path, {}, 0.0, 0, f"cannot be read: {error}"), b""
         start = len(MAGIC) + 4
-        if len(data) < start + HMAC_BYTES or data[: len(MAGIC)] != MAGIC:
+        if len(data) < start + HMAC_BYTES or bytes(data[: len(MAGIC)]) != MAGIC:
             return Entry(path, {}, 0.0, len(data), "cut short, or of another form"), b""
         body, seal = data[:-HMAC_BYTES], data[-HMAC_BYTES:]
         if not hmac.compare_digest(self._seal(body), seal):

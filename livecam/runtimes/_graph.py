@@ -53,7 +53,7 @@ def ready(data: bytes, name: str, shapes: Mapping[str, Sequence[int]] | None = N
         data = _fold.fold_dequantize(data)
     try:
         model = onnx.load_from_string(data)
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError is not importable by one name in all its versions
+    except Exception as error:  # protobuf's DecodeError is not to be had by one name in all its versions
         raise ModelFileError(f"{name} is not a valid ONNX file: {_line(error)}") from error
     _check_operators(model, name)
     _fix_inputs(model, name, shapes or {})
@@ -89,7 +89,7 @@ def _fix_inputs(model: Any, name: str, shapes: Mapping[str, Sequence[int]]) -> N
         dims = value.type.tensor_type.shape.dim
         found = [d.dim_value if d.HasField("dim_value") else -1 for d in dims]
         wanted = list(shapes.get(value.name, found))
-        if len(wanted) != len(found) or any(f not in (-1, w) and not shapes for f, w in zip(found, wanted, strict=True)) or min(wanted, default=1) < 1:
+        if len(wanted) != len(found) or min(wanted, default=1) < 1:
             raise ModelShapeError(f"{name}: input {value.name} {found} needs a fixed shape, found {wanted}; name one, such as 1x3x128x128")
         for dim, size in zip(dims, wanted, strict=True):
             dim.Clear()

@@ -21,11 +21,10 @@ import numpy as np
 
 from livecam.runtimes._graph import FLOAT, FLOAT16, Shape, onnx, shape_of
 
-STATISTICS = frozenset(
-    "ReduceMean ReduceSum ReduceSumSquare ReduceL1 ReduceL2 ReduceLogSumExp GlobalAveragePool InstanceNormalization LayerNormalization "
-    "GroupNormalization LpNormalization MeanVarianceNormalization Softmax LogSoftmax Exp Log Pow Sqrt Reciprocal".split()
-)
-ALWAYS_FLOAT = frozenset("Cast ConstantOfShape DequantizeLinear QuantizeLinear Range EyeLike RandomNormal RandomUniform".split())
+REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "GlobalAveragePool")
+NORMALISATIONS = ("InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization", "MeanVarianceNormalization")
+STATISTICS = frozenset((*REDUCTIONS, *NORMALISATIONS, "Softmax", "LogSoftmax", "Exp", "Log", "Pow", "Sqrt", "Reciprocal"))
+ALWAYS_FLOAT = frozenset(("Cast", "ConstantOfShape", "DequantizeLinear", "QuantizeLinear", "Range", "EyeLike", "RandomNormal", "RandomUniform"))
 """Operators whose types are not those of their float input."""
 MODULATIONS = frozenset(("Mul", "Add", "Sub", "Div"))
 FLOAT_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}

@@ -63,14 +63,15 @@ class _Writer:
     def _add(self, kind: str, node: Any, names: list[str]) -> None:
         write = WRITERS.get(kind)
         if write is None:
-            raise ModelFileError(f"{self._name}: operator {kind} is not one that livecam turns into ONNX ({', '.join(WRITERS)}); use --runtime openvino")
+            known = ", ".join(WRITERS)
+            raise ModelFileError(f"{self._name}: operator {kind} is not one that livecam turns into ONNX ({known}); use --runtime openvino")
         op, inputs, attributes = write(self, node, names)
         self._nodes.append(onnx.helper.make_node(op, inputs, [_called(node.output(0))], name=node.get_friendly_name(), **attributes))
 
     def constant(self, name: str) -> Any:
         """The values of a constant input. Raises ModelFileError when it is none."""
         if name not in self._constants:
-            raise ModelFileError(f"{self._name}: a shape, padding or weight ({name}) is computed while running, which is not taken; use --runtime openvino")
+            raise ModelFileError(f"{self._name}: a shape or weight ({name}) is computed while running, which is not taken; use --runtime openvino")
         return self._constants[name]
 
     def new(self, name: str, values: Any) -> str:

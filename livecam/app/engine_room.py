@@ -1,0 +1,96 @@
+"""A faster runtime for the generator's network, made ready in a thread of its own while the plain one draws, so that it costs no frame.
+
+The compute thread takes what is ready between two frames and puts it in place, as it does with personas (wardrobe.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from livecam import runtimes
+from livecam.errors import LivecamError
+from livecam.runtimes import Runtime, _choice, _fallback
+
+Tell = Callable[[str], object]
+
+
+class Refittable(Protocol):
+    """A swapper whose network another runtime may run (livecam/swap/__init__.py)."""
+
+    @property
+    def runtime(self) -> str:
+        """What ran its network when it was opened."""
+        ...
+
+    def prepare_network(self, remake: Callable[[Path, Runtime], Runtime]) -> Callable[[], None]:
+        """See there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A runtime that is ready. put_on: makes it the one that draws; text: what to say then."""
+
+    put_on: Callable[[], None]
+    text: str
+
+
+class EngineRoom:
+    """See the module. `take` and `news` are called by the compute thread, and so is what is made ready here."""
+
+    def __init__(self, make: Callable[[str, Tell], Made], wanted: Sequence[str], plain: str) -> None:
+        """make: (runtime, tell) -> ready, slow, raises LivecamError; tried for each of `wanted` until one succeeds. plain: what draws meanwhile."""
+        self._make, self._wanted, self._plain = make, tuple(wanted), plain
+        self._made: Made | None = None
+        self._news: deque[str] = deque()
+        self._thread = threading.Thread(target=self._work, name="engine-room", daemon=True)
+        self._thread.start()
+
+    def take(self) -> Made | None:
+        """What is ready, once. Never waits."""
+        made, self._made = self._made, None
+        return made
+
+    def news(self) -> str | None:
+        """The oldest line that was not told yet."""
+        return self._news.popleft() if self._news else None
+
+    def _work(self) -> None:
+        failures: list[str] = []
+        for name in self._wanted:
+            try:
+                self._made = self._make(name, self._news.append)
+            except LivecamError as error:
+                failures.append(f"{name}: {error}")
+            except Exception as error:  # noqa: BLE001 - a library's own error must not end the run; what draws goes on drawing
+                failures.append(f"{name}: {type(error).__name__}: {error}")
+            else:
+                if failures:
+                    self._news.append(f"not used: {'; '.join(failures)}")
+                return
+        self._news.append(f"the generator's network stays on {self._plain}: {'; '.join(failures)}")
+
+
+def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> Callable[[str, Tell], Made]:
+    """What an EngineRoom calls for `swapper`'s networks; provider: see `--provider`."""
+
+    def make(name: str, tell: Tell) -> Made:
+        begun: list[str] = []
+
+        def report(_: float, doing: str) -> None:
+            if not begun:
+                begun.append(doing)
+                tell(f"building an engine with {name}; {swapper.runtime} draws meanwhile")
+
+        def remake(file: Path, plain: Runtime) -> Runtime:
+            options = {**(_choice.options_for(name, provider) or {}), "progress": report}
+            return _fallback.Fallback(runtimes.load(name, file, threads, cache_dir, options), plain, name, tell)
+
+        return Made(swapper.prepare_network(remake), f"the generator's network runs on {name} now; it reproduced the float32 reference")
+
+    return make
