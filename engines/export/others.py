@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from engines.export import cards, onnx_files
 from engines.export.lite import Exported
 from engines.export.onnx_files import Signature
 from engines.nets.identity import SIDE_PX, Identity, IdentityConfig
-from engines.nets.simswap import IDENTITY_LENGTH, Simswap, SimswapConfig
+from engines.nets.simswap import CONFIGS, IDENTITY_LENGTH, Simswap, SimswapConfig
 from engines.train import checkpoint
 
 ADAIN = ("inject", "head")
@@ -73,8 +73,22 @@ def export(task: str, weights: Path, out: Path, card_folder: Path | None) -> Exp
     form = FORMS[task](config)
     network = form.build(config).eval()
     checkpoint.load_into(network.network if isinstance(network, ByteInput) else network, tensors, weights)
+    exported = _write(network, form, f"{task}{config.get('size', '')}", out)
+    if card_folder:
+        cards.write_plain(card_folder, exported.files["fp32"].stem, exported.files["fp32"], form.purpose, form.inputs, metadata, exported.report)
+    return exported
+
+
+def export_random(which: str, out: Path) -> Exported:
+    """A SimSwap that was never trained (engines/nets/simswap.CONFIGS), for timing. No card: it is not to be run."""
+    config = asdict(CONFIGS[which])
+    form = _simswap(config)
+    torch.manual_seed(0)
+    return _write(form.build(config).eval(), form, f"{which}-random", out)
+
+
+def _write(network: nn.Module, form: _Form, name: str, out: Path) -> Exported:
     out.mkdir(parents=True, exist_ok=True)
-    name = f"{task}{config.get('size', '')}"
     files = {"fp32": out / f"{name}.onnx", "fp16": out / f"{name}-fp16.onnx"}
     inputs = _inputs(form)
     example = [torch.from_numpy(inputs[0][key]) for key in form.inputs]
@@ -82,8 +96,6 @@ def export(task: str, weights: Path, out: Path, card_folder: Path | None) -> Exp
     onnx_files.write_fp16(files["fp32"], files["fp16"], (), form.in_float)
     wanted = [_torch(network, form, one) for one in inputs]
     report: dict[str, object] = {role: onnx_files.difference(onnx_files.run(path, inputs), wanted) for role, path in files.items()}
-    if card_folder:
-        cards.write_plain(card_folder, name, files["fp32"], form.purpose, form.inputs, metadata, report)
     return Exported(files, report)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,10 @@ def halved(model: Any) -> Any:
     return _Converter.of(model, emulate=False).converted()
 
 
-def emulated(model: Any) -> Any:
-    """The same arithmetic in a float32 graph. Returns a ModelProto."""
-    return _Converter.of(model, emulate=True).converted()
+def emulated(model: Any, everything: bool = False) -> Any:
+    """The same arithmetic in a float32 graph; everything: with nothing kept in float, to see what keeping is worth. Returns a ModelProto."""
+    converter = _Converter.of(model, emulate=True)
+    return (replace(converter, kept=frozenset()) if everything else converter).converted()
 
 
 def kept_in_float(model: Any) -> tuple[str, ...]:
