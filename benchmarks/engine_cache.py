@@ -1,7 +1,7 @@
 """Altered, foreign and stale engines offered to the cache: how many were loaded. `python benchmarks/engine_cache.py [--tries 10000]`.
 
-Each try begins with a good entry, harms it in one way, and asks for it. Beside each try the good entry is asked for too: a cache that refuses everything
-would be no answer.
+Each try begins with a good entry, harms it in one way, and asks for it. Before each the good entry is asked for too: a cache that refuses
+everything would be no answer.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ from livecam.store import Store
 
 RESULT = Path(__file__).parent / "results" / "engines.json"
 ARCHES = ("sm75", "sm86", "sm89", "sm120")
-RANGES: dict[str, dict[str, tuple[float, float]]] = {"yunet": {"input": (0.0, 255.0)}, "sface": {"data": (0.0, 255.0)}, "gaze": {"head": (-40.0, 40.0)}}
+BYTES, DEGREES = (0.0, 255.0), (-40.0, 40.0)
+RANGES: dict[str, dict[str, tuple[float, float]]] = {"yunet": {"input": BYTES}, "sface": {"data": BYTES}, "gaze": {"head": DEGREES}}
 
 
 def built(data: bytes, name: str, shapes: dict[str, tuple[int, ...]], package: _trt.Package, arch: str) -> dict[str, float]:

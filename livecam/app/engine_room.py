@@ -81,6 +81,7 @@ def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> 
 
     def make(name: str, tell: Tell) -> Made:
         begun: list[str] = []
+        gated: list[str] = []
 
         def report(_: float, doing: str) -> None:
             if not begun:
@@ -89,8 +90,12 @@ def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> 
 
         def remake(file: Path, plain: Runtime) -> Runtime:
             options = {**(_choice.options_for(name, provider) or {}), "progress": report}
-            return _fallback.Fallback(runtimes.load(name, file, threads, cache_dir, options), plain, name, tell)
+            fast = runtimes.load(name, file, threads, cache_dir, options)
+            if getattr(fast, "approximate", False):
+                gated.append(file.name)
+            return _fallback.Fallback(fast, plain, name, tell)
 
-        return Made(swapper.prepare_network(remake), f"the generator's network runs on {name} now; it reproduced the float32 reference")
+        put_on = swapper.prepare_network(remake)
+        return Made(put_on, f"the generator's network runs on {name} now" + ("; it reproduced the float32 reference" if gated else ""))
 
     return make

@@ -150,15 +150,19 @@ def list_engines(*, cache_dir: CacheDir = None) -> None:
 
     Example: `livecam engine list`
     """
+    store = Store(cache_dir or RunConfig().cache_dir)
+    cards = {card.sha256: card.id for card in store.cards.values()}
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("network", "kind", "package", "card", "driver", "precision", "shapes", "size", "made", "state"):
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
+    for column in ("network", "what", "made by", "card", "driver", "size", "made", "state"):
+        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold", no_wrap=column in ("network", "card", "size"))
     for entry in _entries(cache_dir):
-        of, made = entry.wanted, datetime.datetime.fromtimestamp(entry.made_s).strftime("%Y-%m-%d %H:%M")
-        package = f"{of.get('package', '?')} {of.get('version', '')}"
-        state = f"[red]{entry.why}[/red]" if entry.why else _state(entry)
-        texts = (of.get("name", entry.path.name), of.get("kind", "?"), package, of.get("arch", ""), of.get("driver", ""), of.get("precision", ""))
-        table.add_row(*texts, of.get("shapes", ""), f"{entry.size_bytes / 1e6:.1f} MB", made if entry.made_s else "", state)
+        of, made = entry.wanted, datetime.datetime.fromtimestamp(entry.made_s).strftime("%m-%d %H:%M")
+        size = f"{entry.size_bytes / 1e6:.1f} MB"
+        if entry.why:
+            table.add_row(entry.path.name[:12], "", "", "", "", size, "", f"[red]{entry.why}[/red]")
+            continue
+        name, what = cards.get(of["model"], of["name"]), f"{of['kind']} {of['precision']}"
+        table.add_row(name, what, f"{of['package']} {of['version']}", of["arch"], of["driver"], size, made, _state(entry))
     console = Console()
     console.print(table if table.row_count else "nothing was built yet; `livecam engine build` does it, or a run with --runtime tensorrt")
 
@@ -199,9 +203,11 @@ def _run_again(entries: tuple[Entry, ...], store: Store) -> list[str]:
     if found is None or not found.gpus:
         sys.stdout.write("no NVIDIA card here: engines were authenticated, not run\n")
         return []
-    built = {e.wanted["model"] for e in entries if not e.why and e.wanted["kind"] == _engines.ENGINE and e.wanted["arch"] == found.gpus[0].arch}
+    arch = found.gpus[0].arch
+    built = {e.wanted["model"] for e in entries if not e.why and (e.wanted["kind"], e.wanted["arch"]) == (_engines.ENGINE, arch)}
     ours = {name: shapes for name, shapes in NETWORKS.items() if store.card(name).sha256 in built}
-    jobs = [Job(name, store.path(name), dict(shapes), _trt.choose(found.gpus[0].arch), found.gpus[0].arch, found.driver) for name, shapes in ours.items()]
+    package = _trt.choose(arch) if ours else None
+    jobs = [Job(name, store.path(name), dict(shapes), package, arch, found.driver) for name, shapes in ours.items() if package]
     return [text for job in jobs for text in _tried(job, store)]
 
 

@@ -57,8 +57,8 @@ class Choice:
         others = "; ".join(f"{a.name}: {a.said}" for a in self.answers if a.name not in (self.plain, *self.wanted))
         told = f" ({others})" if others else ""
         if self.wanted:
-            ready = ", else ".join(f"{a.name}, {a.said}" for a in self.answers if a.name in self.wanted)
-            return f"{self.plain} on the CPU until it is ready: {ready}{told}"
+            ready = ", else ".join(f"{a.name} ({a.said})" for a in self.answers if a.name in self.wanted)
+            return f"{self.plain} draws on the CPU until this is ready: {ready}{told and '; not used:' + told}"
         why = "asked for" if self.asked == self.plain else "the best that works here"
         return f"{self.plain} on the CPU, {why}{told}"
 

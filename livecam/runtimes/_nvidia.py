@@ -12,8 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from livecam.errors import RuntimeAbsentError
+
 LIBRARIES = ("nvml.dll",) if sys.platform == "win32" else ("libnvidia-ml.so.1", "libnvidia-ml.so")
 TEXT_BYTES = 96
+TROUBLES = {
+    9: "its kernel module is not loaded; sudo modprobe nvidia, or install the driver again",
+    15: "the card has fallen off the bus; start the computer again",
+    18: "library and kernel module are of different versions, as after an update; start the computer again",
+}
+"""nvmlReturn_t, and what mends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,8 @@ def library() -> Any | None:
 
 
 def read(nvml: Any = None) -> Nvidia | None:
-    """Driver and cards; None when there is no NVIDIA driver, or it does not answer. nvml: the library, `library()` by default."""
+    """Driver and cards; None when there is no NVIDIA driver. nvml: the library, `library()` by default. Raises RuntimeAbsentError (one that is there
+    does not answer, and what mends it)."""
     nvml = nvml or library()
     if nvml is None:
         return None
@@ -61,8 +70,8 @@ def read(nvml: Any = None) -> Nvidia | None:
             _ask(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
             gpus = tuple(_gpu(nvml, index) for index in range(count.value))
             return Nvidia(_text(nvml.nvmlSystemGetDriverVersion), f"{cuda.value // 1000}.{cuda.value % 1000 // 10}", gpus)
-    except (OSError, AttributeError):
-        return None
+    except AttributeError as error:
+        raise RuntimeAbsentError(f"the NVIDIA driver is too old for livecam ({error}); update it") from error
 
 
 def _gpu(nvml: Any, index: int) -> Gpu:
@@ -90,4 +99,4 @@ def _text(ask: Any, *first: Any) -> str:
 
 def _ask(code: int) -> None:
     if code != 0:
-        raise OSError(f"NVML answered {code}")
+        raise RuntimeAbsentError(f"the NVIDIA driver does not answer: {TROUBLES.get(code, f'NVML code {code}; start the computer again')}")
