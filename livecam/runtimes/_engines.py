@@ -120,7 +120,7 @@ def _build(data: bytes, key: EngineKey, package: _trt.Package, shapes: Shapes, p
     begin, cpu = time.perf_counter(), time.process_time()
     if progress is not None:
         progress(0.0, "Reading the network")
-    network = _half.halved(prepared(data, key.name, shapes)).SerializeToString()
+    network = _half.halved(prepared(data, key.name, shapes), _trt.half_only(package, key.arch)).SerializeToString()
     ready = time.perf_counter()
     plan = _trt.build(package, network, key.name, key.arch if package.arches else "", progress)
     done = time.perf_counter()

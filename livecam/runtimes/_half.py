@@ -32,9 +32,12 @@ FLOAT_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
 LARGEST_HALF = 65504.0
 
 
-def halved(model: Any) -> Any:
-    """A copy of `model` (from _graph.ready) in half precision but for what the module's text names. Returns a ModelProto."""
-    return _Converter.of(model, emulate=False).converted()
+def halved(model: Any, half_too: frozenset[str] = frozenset()) -> Any:
+    """A copy of `model` (from _graph.ready) in half precision but for what the module's text names. half_too: operators that are half in any case,
+    because the builder has no float32 ones. Returns a ModelProto."""
+    converter = _Converter.of(model, emulate=False)
+    nodes = converter.model.graph.node
+    return replace(converter, kept=frozenset(i for i in converter.kept if nodes[i].op_type not in half_too)).converted()
 
 
 def emulated(model: Any, everything: bool = False) -> Any:

@@ -14,12 +14,16 @@ from functools import cache
 from typing import Any
 
 from livecam.errors import MissingExtraError, ModelFileError, UsageError
+from livecam.runtimes import _gate
 
 EXTRA = "tensorrt"
 MODULES = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 """Package -> module, the smaller and faster one first."""
 WORKSPACE_BYTES = 512 << 20
 """What an engine may want beside its weights: all networks together are to stay under 1.5 GB."""
+TURING = "sm75"
+NO_FLOAT_MATRICES = frozenset(("Gemm", "MatMul"))
+"""tensorrt-rtx 1.7.1 for Turing: "FP32 GEMM is not supported"; its convolutions in float32 are."""
 NO_ARCHES = ("NONE", "CURRENT")
 
 Progress = Callable[[float, str], object]
@@ -74,6 +78,11 @@ def choose(arch: str = "") -> Package:
     raise ModelFileError(f"no installed package builds for {arch}: {'; '.join(said)}; for other cards: pip install tensorrt")
 
 
+def half_only(package: Package, arch: str) -> frozenset[str]:
+    """ONNX operators that the package has for an architecture in half precision alone."""
+    return NO_FLOAT_MATRICES if package.arches and arch == TURING else frozenset()
+
+
 def build(package: Package, network: bytes, name: str, arch: str, progress: Progress | None = None) -> bytes:
     """The engine of an ONNX network whose types are final. arch: "sm89", or "" for the card of this machine. Takes seconds; releases the GIL.
 
@@ -87,8 +96,11 @@ def build(package: Package, network: bytes, name: str, arch: str, progress: Prog
     builder = trt.Builder(log)
     graph = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(graph, log)
+    foreign = sorted(op for op in set(_gate.op_types(network)) if not parser.supports_operator(op))
+    if foreign:
+        raise ModelFileError(f"{name}: {package.name} {package.version} has no operator {', '.join(foreign)}; run it with --runtime onnx")
     if not parser.parse(network):
-        told = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        told = [_told(parser.get_error(i)) for i in range(parser.num_errors)]
         raise ModelFileError(f"{name}: {package.name} {package.version} does not take it: {_short(told or log.errors)}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
@@ -155,6 +167,10 @@ def _monitor(trt: Any, progress: Progress) -> Any:
                 progress(1.0, name)
 
     return Monitor()
+
+
+def _told(error: Any) -> str:
+    return f"{error.node_operator()} {error.node_name()}: {error.desc()}"
 
 
 def _short(lines: list[str]) -> str:
