@@ -3,6 +3,7 @@
 What it cannot show is that a real card does the same; only that every call is made, in order, with memory of the right size.
 """
 
+# ruff: noqa: N802, N815 - the names are CUDA's and TensorRT's
 from __future__ import annotations
 
 import ctypes
@@ -150,7 +151,7 @@ class Trt:
     def nptype(self, dtype: type) -> type:
         return dtype
 
-    def Runtime(self, log: Any) -> Any:  # noqa: N802 - TensorRT's name
+    def Runtime(self, log: Any) -> Any:
         return SimpleNamespace(deserialize_cuda_engine=lambda plan: Engine(plan, self.cuda, self))
 
     def package(self) -> _trt.Package:
@@ -168,6 +169,7 @@ def install(monkeypatch: Any) -> Trt:
     monkeypatch.setattr("livecam.runtimes._nvidia.read", lambda: CARD)
     monkeypatch.setattr("livecam.runtimes._cuda.bindings", lambda: trt.cuda)
     monkeypatch.setattr("livecam.runtimes._trt.choose", lambda arch="": trt.package())
+    monkeypatch.setattr("livecam.runtimes._trt.load", lambda name: trt.package())
     monkeypatch.setattr("livecam.runtimes._trt.installed", lambda: ("tensorrt-rtx",))
     monkeypatch.setattr("livecam.runtimes._trt.build", build)
     return trt

@@ -23,8 +23,7 @@ def driver(_: RunConfig) -> list[Finding]:
     try:
         found = _nvidia.read()
     except RuntimeAbsentError as error:
-        text, _, way_out = str(error).partition("; ")
-        return [Finding(FAIL, "NVIDIA driver", text, way_out)]
+        return [Finding(FAIL, "NVIDIA driver", *str(error).split("; ", 1))]
     if found is None:
         return [Finding(OK, "NVIDIA driver", "none; everything runs on the CPU", "")]
     cards = [Finding(OK, "card", f"{gpu.name} ({gpu.arch}, {gpu.memory_mb} MB)") for gpu in found.gpus]
@@ -63,8 +62,7 @@ def _card_fits(gpu: _nvidia.Gpu) -> list[Finding]:
     except MissingExtraError:
         return [Finding(WARN, "tensorrt", "not installed, and there is a card", TENSORRT)]
     except LivecamError as error:
-        text, _, way_out = str(error).rpartition("; ")
-        return [Finding(WARN, "tensorrt", text, way_out)]
+        return [Finding(WARN, "tensorrt", *str(error).rsplit("; ", 1))]
     return []
 
 

@@ -3,6 +3,7 @@
 Each member module has
 `open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime`,
 and may have `answer(options) -> str`: cheaply, what it would run on; raises RuntimeAbsentError or MissingExtraError when that is nothing.
+Options that a member does not know it leaves alone; all know "progress": Callable[[share, what], object], told while something is built.
 A runtime that is not exact (half precision, a card's own arithmetic) says so by an attribute `approximate = True`: `load` then holds it to the
 reference (_parity).
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -78,8 +77,9 @@ def test_faults_are_one_clear_line_before_any_builder(fault: str) -> None:
 
 def test_branches_are_refused() -> None:
     then = helper.make_graph([node("Identity", ["x"], ["z"])], "t", [], [onnx_models.floats("z", [1])])
-    data = made([node("If", ["c"], ["y"], then_branch=then, else_branch=then)],
-                [helper.make_tensor_value_info("c", TensorProto.BOOL, []), onnx_models.floats("x", [1])], [onnx_models.floats("y", [1])], {})  # fmt: skip
+    flag = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+    branches = node("If", ["c"], ["y"], then_branch=then, else_branch=then)
+    data = made([branches], [flag, onnx_models.floats("x", [1])], [onnx_models.floats("y", [1])], {})
     with pytest.raises(ModelFileError, match="holds a graph of its own"):
         _graph.ready(data, "mine.onnx")
 

@@ -1,5 +1,6 @@
 """ONNX Runtime's providers: what is not there is named, and what is silently left to the CPU too. NVML: what the driver's library says."""
 
+# ruff: noqa: N802 - the names are NVML's
 from __future__ import annotations
 
 import ctypes
