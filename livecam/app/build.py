@@ -105,7 +105,7 @@ def engine_room(pipeline: Pipeline, config: Config, link: WorkerLink) -> EngineR
     link.say("note", f"runtime: {choice}")
     if not choice.wanted:
         return None
-    make = maker(swapper, config.run.threads, Store(config.run.cache_dir).compiled_dir, config.run.provider)
+    make = maker(swapper, config.run.threads, config.run.cache_dir, config.run.provider)
     return EngineRoom(make, choice.wanted, choice.plain)
 
 

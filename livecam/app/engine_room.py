@@ -5,18 +5,29 @@ The compute thread takes what is ready between two frames and puts it in place, 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 from livecam import runtimes
-from livecam.errors import LivecamError
-from livecam.runtimes import Runtime, _choice, _fallback
+from livecam.errors import LivecamError, ModelError
+from livecam.runtimes import Runtime, _choice, _fallback, tensorrt
+from livecam.store import Store
 
 Tell = Callable[[str], object]
+BUILDS = "tensorrt"
+"""The runtime whose engines are built before they are opened."""
+BUILD_S = 600.0
+"""Longest time for building; the largest network took 17 s of a busy machine."""
+NICE = 10
 
 
 class Refittable(Protocol):
@@ -77,20 +88,17 @@ class EngineRoom:
 
 
 def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> Callable[[str, Tell], Made]:
-    """What an EngineRoom calls for `swapper`'s networks; provider: see `--provider`."""
+    """What an EngineRoom calls for `swapper`'s networks. cache_dir: the store's; provider: see `--provider`."""
+    compiled = Store(cache_dir, cards={}).compiled_dir
 
     def make(name: str, tell: Tell) -> Made:
-        begun: list[str] = []
         gated: list[str] = []
 
-        def report(_: float, doing: str) -> None:
-            if not begun:
-                begun.append(doing)
-                tell(f"building an engine with {name}; {swapper.runtime} draws meanwhile")
-
         def remake(file: Path, plain: Runtime) -> Runtime:
-            options = {**(_choice.options_for(name, provider) or {}), "progress": report}
-            fast = runtimes.load(name, file, threads, cache_dir, options)
+            if name == BUILDS and not tensorrt.is_built(file, compiled):
+                tell(f"building an engine of {file.name} with {name}; {swapper.runtime} draws meanwhile")
+                build_aside(file, cache_dir)
+            fast = runtimes.load(name, file, threads, compiled, _choice.options_for(name, provider))
             if getattr(fast, "approximate", False):
                 gated.append(file.name)
             return _fallback.Fallback(fast, plain, name, tell)
@@ -99,3 +107,22 @@ def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> 
         return Made(put_on, f"the generator's network runs on {name} now" + ("; it reproduced the float32 reference" if gated else ""))
 
     return make
+
+
+def build_aside(file: Path, cache_dir: Path) -> None:
+    """`livecam engine build` in a process of its own, at low priority: here its Python would hold up frames (77 ms with `lite`, 0.8 s with SimSwap),
+    and a builder that dies would take the filter with it. Raises ModelError with the last line that it said."""
+    words = [sys.executable, "-m", "livecam.cli", "engine", "build", str(file.resolve()), "--cache-dir", str(cache_dir)]
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # It may be over already.
+    with suppress(psutil.Error, OSError):
+        psutil.Process(child.pid).nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICE)
+    try:
+        _, said = child.communicate(timeout=BUILD_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise ModelError(f"building the engine of {file.name} took longer than {BUILD_S:g} s and was ended") from None
+    if child.returncode:
+        last = (said.strip().splitlines() or [f"it ended with exit code {child.returncode}"])[-1]
+        raise ModelError(last.removeprefix("livecam: "))

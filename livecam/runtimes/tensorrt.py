@@ -16,15 +16,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livecam._sealed import SealedCache
 from livecam.errors import ModelFileError, ModelShapeError, RuntimeAbsentError, StageError
-from livecam.runtimes import TensorSpec, _cuda, _engines, _nvidia, _trt
+from livecam.runtimes import TensorSpec, _cuda, _nvidia, _trt
 from livecam.runtimes._cuda import Buffer, Device
+
+if TYPE_CHECKING:
+    from livecam.runtimes import _engines
 
 EXTRA = _trt.EXTRA
 
@@ -116,14 +119,13 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
 
     Raises MissingExtraError, RuntimeAbsentError (no card), ModelFileError (not readable, or TensorRT does not take it), ModelShapeError, StageError.
     """
+    from livecam.runtimes import _engines  # with it come ONNX and its runtime, which a machine without a card is spared
+
     data, name = _engines.read_model(model)
-    found, options = _card(), options or {}
-    gpu = found.gpus[0]
-    package = _trt.load(str(options["package"])) if "package" in options else _trt.choose(gpu.arch)
+    options, shapes = options or {}, _engines.shapes_of(options)
     kept = None if cache_dir is None else _engines.cache(cache_dir)
-    shapes = _engines.shapes_of(options)
-    key = _engines.engine_key(data, name, package, gpu.arch, found.driver, shapes)
-    built = _engine(kept, data, key, package, shapes, cast(_engines.Told, options.get("progress")))
+    package, key = _key(data, name, options)
+    built = _engine(kept, data, key, package, shapes, cast("_engines.Told", options.get("progress")))
     kernel_key = replace(key, kind=_engines.KERNELS)
     before = None if kept is None else kept.get(kernel_key.wanted())
     runtime = TensorRtRuntime(package, built.plan, Device(), before)
@@ -135,10 +137,31 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     return runtime
 
 
+def is_built(model: Path | bytes, cache_dir: Path, options: Mapping[str, object] | None = None) -> bool:
+    """Whether `open` would find an engine for the card of this machine. Raises MissingExtraError, RuntimeAbsentError, ModelFileError."""
+    from livecam.runtimes import _engines
+
+    _, key = _key(*_engines.read_model(model), options or {})
+    kept = _engines.cache(cache_dir)
+    return any(kept.get(one.wanted()) is not None for one in (key, replace(key, driver=_engines.AHEAD)))
+
+
+def _key(data: bytes, name: str, options: Mapping[str, object]) -> tuple[_trt.Package, _engines.EngineKey]:
+    """The package that serves this machine's card, and the key of a model's engine for it."""
+    from livecam.runtimes import _engines
+
+    found = _card()
+    arch = found.gpus[0].arch
+    package = _trt.load(str(options["package"])) if "package" in options else _trt.choose(arch)
+    return package, _engines.engine_key(data, name, package, arch, found.driver, _engines.shapes_of(options))
+
+
 def _engine(
     kept: SealedCache | None, data: bytes, key: _engines.EngineKey, package: _trt.Package, shapes: _engines.Shapes, progress: _engines.Told
 ) -> _engines.Built:
     """The card's own engine, or one that was built ahead of time, which holds under every driver."""
+    from livecam.runtimes import _engines
+
     if kept is not None and package.arches:
         ahead = replace(key, driver=_engines.AHEAD)
         plan = kept.get(ahead.wanted())

@@ -64,7 +64,7 @@ def test_ahead_of_time_for_named_cards_only(card: trt_standin.Trt, tmp_path: Pat
     engine.build("gaze", arch="all", cache_dir=tmp_path)
     said = capsys.readouterr().out
     assert "gaze sm86: made ready" in said and "gaze sm89: made ready" in said and "reproduced" not in said
-    with pytest.raises(UsageError, match="--arch sm90: tensorrt-rtx 1.7.1.116 builds for sm86, sm89, not for sm90"):
+    with pytest.raises(UsageError, match=r"--arch sm90: tensorrt-rtx 1\.7\.1\.116 builds for sm86, sm89, not for sm90"):
         engine.build("gaze", arch="sm90", cache_dir=tmp_path)
 
 

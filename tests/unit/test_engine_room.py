@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from livecam.app.engine_room import EngineRoom, Made, maker
+from livecam.app.engine_room import EngineRoom, Made, build_aside, maker
 from livecam.app.worker import Worker
 from livecam.config import Config
-from livecam.errors import ParityError, StageError, UsageError
+from livecam.errors import ModelError, ParityError, StageError, UsageError
 from livecam.pipeline import Finished, Pipeline
 from livecam.runtimes import TensorSpec, _choice
 from livecam.runtimes._fallback import Fallback
@@ -129,12 +130,12 @@ def test_the_loop_runs_on_and_switches_without_losing_a_frame(monkeypatch: pytes
     drawing, let_go = Drawing(), threading.Event()
     drawing.fast = Counting("tensorrt")
 
-    def load(name: str, file: Path, threads: int, cache_dir: Path, options: Mapping[str, Any]) -> Counting:
-        options["progress"](0.1, "Building engine")
-        assert let_go.wait(PATIENCE_S)
-        return drawing.fast
+    def build(file: Path, cache_dir: Path) -> None:
+        assert (file, cache_dir) == (Path("net.onnx"), Path()) and let_go.wait(PATIENCE_S)
 
-    monkeypatch.setattr("livecam.runtimes.load", load)
+    monkeypatch.setattr("livecam.app.engine_room.build_aside", build)
+    monkeypatch.setattr("livecam.runtimes.tensorrt.is_built", lambda *_: False)
+    monkeypatch.setattr("livecam.runtimes.load", lambda *_: drawing.fast)
     run = Run(maker(cast(Any, drawing), 1, Path(), "auto"), drawing, ("tensorrt",))
     run.steps(50)
     run.until(lambda: any("building an engine" in note for note in run.link.notes))
@@ -150,6 +151,8 @@ def test_the_loop_runs_on_and_switches_without_losing_a_frame(monkeypatch: pytes
 
 def test_what_is_refused_leaves_the_next_one_or_the_plain_one_and_says_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     drawing = Drawing()
+
+    monkeypatch.setattr("livecam.runtimes.tensorrt.is_built", lambda *_: True)
 
     def load(name: str, *_: Any) -> Counting:
         if name == "tensorrt":
@@ -172,6 +175,7 @@ def test_what_is_refused_leaves_the_next_one_or_the_plain_one_and_says_the_numbe
 def test_a_card_that_goes_away_costs_no_frame(monkeypatch: pytest.MonkeyPatch, spoils: bool) -> None:
     drawing = Drawing()
     drawing.fast = Counting("tensorrt", last=5, spoils=spoils)
+    monkeypatch.setattr("livecam.runtimes.tensorrt.is_built", lambda *_: True)
     monkeypatch.setattr("livecam.runtimes.load", lambda *_: drawing.fast)
     run = Run(maker(cast(Any, drawing), 1, Path(), "auto"), drawing, ("tensorrt",))
     run.until(lambda: len(drawing.shown) > 12 and drawing.shown[-1] == "openvino" and "tensorrt" in drawing.shown)
@@ -204,3 +208,25 @@ def test_the_choice_names_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_tiny_graph_is_really_run(name: str) -> None:
     _choice.try_out(name)
+
+
+def test_what_a_builder_in_its_own_process_says_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(ModelError) as caught:
+        build_aside(broken, tmp_path)
+    assert "livecam:" not in str(caught.value) and "Traceback" not in str(caught.value) and len(str(caught.value)) > 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the builder's stand-in is a shell script")
+def test_a_builder_that_dies_or_hangs_is_a_model_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    with pytest.raises(ModelError, match="exit code -11"):
+        build_aside(tmp_path / "net.onnx", tmp_path)
+    killed.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr("livecam.app.engine_room.BUILD_S", 0.2)
+    with pytest.raises(ModelError, match="took longer than 0.2 s"):
+        build_aside(tmp_path / "net.onnx", tmp_path)
