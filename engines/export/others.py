@@ -19,8 +19,6 @@ from engines.nets.identity import SIDE_PX, Identity, IdentityConfig
 from engines.nets.simswap import CONFIGS, IDENTITY_LENGTH, Simswap, SimswapConfig
 from engines.train import checkpoint
 
-ADAIN = ("inject", "head")
-"""Parts of node names that stay in float in fp16: AdaIN's statistics."""
 PARITY = 4
 
 
@@ -44,13 +42,12 @@ class _Form:
     inputs: Mapping[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     purpose: str
-    in_float: tuple[str, ...] = ()
 
 
 def _simswap(config: Mapping[str, Any]) -> _Form:
     size = int(config["size"])
     shapes = {"target": (1, 3, size, size), "source": (1, IDENTITY_LENGTH)}
-    return _Form(lambda c: Simswap(SimswapConfig(**c)), shapes, ("output",), f"identity injection at {size} px (SimSwap, Chen et al. 2020)", ADAIN)
+    return _Form(lambda c: Simswap(SimswapConfig(**c)), shapes, ("output",), f"identity injection at {size} px (SimSwap, Chen et al. 2020)")
 
 
 def _identity(config: Mapping[str, Any]) -> _Form:
@@ -93,9 +90,10 @@ def _write(network: nn.Module, form: _Form, name: str, out: Path) -> Exported:
     inputs = _inputs(form)
     example = [torch.from_numpy(inputs[0][key]) for key in form.inputs]
     onnx_files.write_fp32(network, example, Signature(tuple(form.inputs), form.outputs), files["fp32"])
-    onnx_files.write_fp16(files["fp32"], files["fp16"], (), form.in_float)
+    onnx_files.write_fp16(files["fp32"], files["fp16"])
     wanted = [_torch(network, form, one) for one in inputs]
-    report: dict[str, object] = {role: onnx_files.difference(onnx_files.run(path, inputs), wanted) for role, path in files.items()}
+    models = {"fp32": files["fp32"], "fp16": onnx_files.rounded(files["fp32"])}
+    report: dict[str, object] = {role: onnx_files.difference(onnx_files.run(model, inputs), wanted) for role, model in models.items()}
     return Exported(files, report)
 
 
