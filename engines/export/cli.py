@@ -12,7 +12,6 @@ import cv2
 import torch
 
 from engines.export import lite, others
-from engines.nets import simswap
 from engines.train.errors import TrainingError
 from engines.train.people import People
 from livecam.config import RunConfig
@@ -25,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("network", choices=("lite", *others.FORMS))
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", type=Path, metavar="FILE", help="weights.safetensors of a training")
-    source.add_argument("--random", choices=tuple(simswap.CONFIGS), help="of simswap: untrained weights of this form, only good for timing")
+    source.add_argument("--random", choices=tuple(others.RANDOM), help="untrained weights of this form, only good for timing")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="livecam/weights, or any folder for `livecam run --model DIR`")
     parser.add_argument("--cards", type=Path, default=None, metavar="DIR", help="also write model cards there (livecam/cards)")
     parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="training set that INT8 ranges are calibrated on")
@@ -35,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(args: argparse.Namespace) -> lite.Exported:
     if args.random:
-        if args.network != "simswap":
-            raise TrainingError(f"--random is for simswap alone, found {args.network}; name a training's --weights")
+        if not args.random.startswith(args.network):
+            raise TrainingError(f"--random {args.random} is no {args.network}; choose one that is")
         return others.export_random(args.random, args.out)
     if args.network != "lite":
         return others.export(args.network, args.weights, args.out, args.cards)

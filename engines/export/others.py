@@ -15,11 +15,16 @@ from torch import Tensor, nn
 from engines.export import cards, onnx_files
 from engines.export.lite import Exported
 from engines.export.onnx_files import Signature
+from engines.nets import lite as lite_net
+from engines.nets import simswap
 from engines.nets.identity import SIDE_PX, Identity, IdentityConfig
-from engines.nets.simswap import CONFIGS, IDENTITY_LENGTH, Simswap, SimswapConfig
+from engines.nets.simswap import IDENTITY_LENGTH, Simswap, SimswapConfig
 from engines.train import checkpoint
 
 PARITY = 4
+RANDOM = {**{name: config for name, config in simswap.CONFIGS.items() if name != "tiny"}, "lite256": lite_net.CONFIGS["lite256"]}
+"""Forms that are exported untrained: SimSwap, and the tier of `lite` that has no weights yet."""
+UNTRAINED = 0.02
 
 
 class ByteInput(nn.Module):
@@ -60,6 +65,12 @@ def _identity_config(config: Mapping[str, Any]) -> IdentityConfig:
     return IdentityConfig(tuple(config["widths"]), tuple(config["blocks"]))
 
 
+def _lite(config: Mapping[str, Any]) -> _Form:
+    size, form = int(config["size"]), lite_net.LiteConfig(**config)
+    shapes = {"x": (1, form.in_channels, size, size), "film": (1, form.film_dim)}
+    return _Form(lambda _: lite_net.Generator(form), shapes, ("light", "flow", "change"), f"lite at {size} px")
+
+
 FORMS: Mapping[str, Callable[[Mapping[str, Any]], _Form]] = {"simswap": _simswap, "identity": _identity}
 
 
@@ -77,11 +88,15 @@ def export(task: str, weights: Path, out: Path, card_folder: Path | None) -> Exp
 
 
 def export_random(which: str, out: Path) -> Exported:
-    """A SimSwap that was never trained (engines/nets/simswap.CONFIGS), for timing. No card: it is not to be run."""
-    config = asdict(CONFIGS[which])
-    form = _simswap(config)
+    """A generator that was never trained (one of RANDOM), for timing. No card: it is not to be run."""
+    config = asdict(RANDOM[which])
+    form = (_simswap if which in simswap.CONFIGS else _lite)(config)
     torch.manual_seed(0)
-    return _write(form.build(config).eval(), form, f"{which}-random", out)
+    network = form.build(config).eval()
+    for parameter in network.parameters():
+        if not parameter.any():  # layers that begin as nothing would hide the others
+            nn.init.normal_(parameter, 0.0, UNTRAINED)
+    return _write(network, form, f"{which}-random", out)
 
 
 def _write(network: nn.Module, form: _Form, name: str, out: Path) -> Exported:
@@ -113,4 +128,5 @@ def _inputs(form: _Form) -> list[onnx_files.Arrays]:
 
 def _torch(network: nn.Module, form: _Form, inputs: onnx_files.Arrays) -> onnx_files.Arrays:
     with torch.no_grad():
-        return {form.outputs[0]: network(*(torch.from_numpy(inputs[key]) for key in form.inputs)).numpy()}
+        found = network(*(torch.from_numpy(inputs[key]) for key in form.inputs))
+    return dict(zip(form.outputs, (one.numpy() for one in (found if isinstance(found, tuple) else (found,))), strict=True))
