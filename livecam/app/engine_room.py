@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 from livecam import runtimes
 from livecam.errors import LivecamError, ModelError
 from livecam.runtimes import Runtime, _choice, _fallback, tensorrt
@@ -112,6 +110,8 @@ def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> 
 def build_aside(file: Path, cache_dir: Path) -> None:
     """`livecam engine build` in a process of its own, at low priority: here its Python would hold up frames (77 ms with `lite`, 0.8 s with SimSwap),
     and a builder that dies would take the filter with it. Raises ModelError with the last line that it said."""
+    import psutil  # here, because hardly any worker builds
+
     words = [sys.executable, "-m", "livecam.cli", "engine", "build", str(file.resolve()), "--cache-dir", str(cache_dir)]
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     # It may be over already.

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livecam import registry
+from livecam.errors import LivecamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +53,9 @@ def load(name: str, model: Path | bytes, threads: int = 1, cache_dir: Path | Non
     if getattr(runtime, "approximate", False):
         from livecam.runtimes import _engines, _parity  # both are built upon this module
 
-        _parity.check(runtime, _engines.reference(model, cache_dir, options), name)
+        try:
+            _parity.check(runtime, _engines.reference(model, cache_dir, options), name)
+        except LivecamError:
+            getattr(runtime, "close", lambda: None)()
+            raise
     return runtime

@@ -34,10 +34,9 @@ class Buffer:
     def __init__(self, device: Device, spec: TensorSpec) -> None:
         dtype = np.dtype(spec.dtype)
         self.size_bytes = max(1, math.prod(spec.shape) * dtype.itemsize)
-        self._pinned = int(device.ask("cudaMallocHost", self.size_bytes))
-        raw = (ctypes.c_uint8 * self.size_bytes).from_address(self._pinned)
+        raw = (ctypes.c_uint8 * self.size_bytes).from_address(device.allocate("cudaMallocHost", "cudaFreeHost", self.size_bytes))
         self.host: NDArray[Any] = np.frombuffer(cast(Any, raw), dtype, math.prod(spec.shape)).reshape(spec.shape)
-        self.address = int(device.ask("cudaMalloc", self.size_bytes))
+        self.address = device.allocate("cudaMalloc", "cudaFree", self.size_bytes)
 
 
 class Device:
@@ -51,18 +50,18 @@ class Device:
             raise StageError("CUDA found no card; look at `livecam doctor`")
         _, highest = self.ask("cudaDeviceGetStreamPriorityRange")
         self._stream: Any = self.ask("cudaStreamCreateWithPriority", int(self._runtime.cudaStreamNonBlocking), highest)
-        self._buffers: list[Buffer] = []
+        self._held: list[tuple[str, int]] = []
 
     @property
     def stream(self) -> int:
         """The stream's handle, as TensorRT takes it."""
         return int(self._stream)
 
-    def buffer(self, spec: TensorSpec) -> Buffer:
-        """Memory for a tensor, here and there."""
-        made = Buffer(self, spec)
-        self._buffers.append(made)
-        return made
+    def allocate(self, call: str, free: str, size_bytes: int) -> int:
+        """Memory by `call`, given back by `free` at `close`; its address. Raises StageError."""
+        address = int(self.ask(call, size_bytes))
+        self._held.append((free, address))
+        return address
 
     def upload(self, buffer: Buffer) -> None:
         """Queues the copy to the device."""
@@ -80,12 +79,11 @@ class Device:
 
     def close(self) -> None:
         """Frees everything, as far as a card that is gone allows. May be called again."""
-        for buffer in self._buffers:
-            self._runtime.cudaFree(buffer.address)
-            self._runtime.cudaFreeHost(buffer.host.ctypes.data)
-        if self._buffers or self._stream is not None:
+        for free, address in self._held:
+            getattr(self._runtime, free)(address)
+        if self._stream is not None:
             self._runtime.cudaStreamDestroy(self._stream)
-        self._buffers, self._stream = [], None
+        self._held, self._stream = [], None
 
     def ask(self, call: str, *values: Any) -> Any:
         """What a CUDA call gives beside its error code. Raises StageError."""

@@ -57,7 +57,13 @@ def ready(data: bytes, name: str, shapes: Mapping[str, Sequence[int]] | None = N
         raise ModelFileError(f"{name} is not a valid ONNX file: {_line(error)}") from error
     _check_operators(model, name)
     _fix_inputs(model, name, shapes or {})
-    return _inferred(_folded(model, name), name)
+    _check_sizes(_inferred(model, name, strict=False), name)
+    model = _inferred(_folded(model, name), name, strict=True)
+    for value in _values(model):
+        if -1 in (shape := shape_of(value)):
+            raise ModelShapeError(f"{name}: tensor {value.name} {list(shape)} depends on the data; only networks of fixed shapes are taken")
+    _check_sizes(model, name)
+    return model
 
 
 def _check_operators(model: Any, name: str) -> None:
@@ -115,18 +121,23 @@ def _folded(model: Any, name: str) -> Any:
             raise ModelFileError(f"{name} is not a network that ONNX Runtime {ort.__version__} can load: {_line(error)}") from error
 
 
-def _inferred(model: Any, name: str) -> Any:
+def _inferred(model: Any, name: str, strict: bool) -> Any:
     try:
-        model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        return shape_inference.infer_shapes(model, check_type=strict, strict_mode=strict, data_prop=True)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ModelFileError(f"{name}: its shapes do not fit together: {_line(error)}") from error
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+
+
+def _values(model: Any) -> tuple[Any, ...]:
+    return (*model.graph.input, *model.graph.value_info, *model.graph.output)
+
+
+def _check_sizes(model: Any, name: str) -> None:
+    """Before anything is worked out, and again when all shapes are known: what is asked for must fit into a card."""
+    for value in _values(model):
         shape = shape_of(value)
-        if -1 in shape:
-            raise ModelShapeError(f"{name}: tensor {value.name} {list(shape)} depends on the data; only networks of fixed shapes are taken")
-        if math.prod(shape) > _gate.MAX_TENSOR_VALUES:
+        if math.prod(max(n, 1) for n in shape) > _gate.MAX_TENSOR_VALUES:
             raise ModelFileError(f"{name}: tensor {value.name} {list(shape)} would hold more than {_gate.MAX_TENSOR_VALUES} values; refused")
-    return model
 
 
 def shape_of(value: Any) -> Shape:

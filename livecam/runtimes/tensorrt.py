@@ -55,7 +55,7 @@ class TensorRtRuntime:
         specs = {name: _spec(trt, self._engine, name) for name in names}
         self.inputs = tuple(specs[name] for name in given)
         self.outputs = tuple(specs[name] for name in names if name not in given)
-        self._buffers: dict[str, Buffer] = {name: device.buffer(specs[name]) for name in names}
+        self._buffers: dict[str, Buffer] = {name: Buffer(device, specs[name]) for name in names}
         for name, buffer in self._buffers.items():
             self._context.set_tensor_address(name, buffer.address)
 
@@ -70,6 +70,11 @@ class TensorRtRuntime:
                 self._compiled.deserialize(kernels)
             config.set_runtime_cache(self._compiled)
         return self._engine.create_execution_context(config)
+
+    def close(self) -> None:
+        """Gives the card's memory back, when the engine is not to be used. Arrays that `run` returned are no more."""
+        self._context = None
+        self._device.close()
 
     def kernels(self) -> bytes | None:
         """What was compiled on this card, for the next time; None when the package does not say."""
@@ -128,8 +133,13 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     built = _engine(kept, data, key, package, shapes, cast("_engines.Told", options.get("progress")))
     kernel_key = replace(key, kind=_engines.KERNELS)
     before = None if kept is None else kept.get(kernel_key.wanted())
-    runtime = TensorRtRuntime(package, built.plan, Device(), before)
-    _warm(runtime)
+    device = Device()
+    try:
+        runtime = TensorRtRuntime(package, built.plan, device, before)
+        _warm(runtime)
+    except BaseException:
+        device.close()
+        raise
     if kept is not None and before is None:
         # Kernels that cannot be kept are compiled again at the next start.
         with suppress(OSError):

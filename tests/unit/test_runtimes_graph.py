@@ -54,6 +54,13 @@ def padded() -> bytes:
                 {"pads": pads})  # fmt: skip
 
 
+def padded_constant() -> bytes:
+    """The same, of constants alone: what a library that folds constants works out while it loads."""
+    weights = {"one": np.ones((1, 1), np.float32), "pads": np.array([0, 0, 1 << 20, 1 << 20], np.int64)}
+    nodes = [node("Pad", ["one", "pads"], ["big"]), node("ReduceMax", ["big"], ["s"], keepdims=0), node("Mul", ["x", "s"], ["y"])]
+    return made(nodes, [onnx_models.floats("x", [4])], [onnx_models.floats("y", [4])], weights)
+
+
 FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "unknown operator": (lambda: one("Bewitch"), r"operator 'Bewitch' .* is not one of ONNX's own"),
     "another domain": (lambda: one("Relu", domain="com.example"), r"operator 'Relu' \(domain 'com.example'"),
@@ -61,6 +68,7 @@ FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "terabytes by a shape": (grown, r"asks for a tensor of shape \[1048576, 1048576\]"),
     "terabytes by an input": (lambda: one("Relu", [1, 3, LARGE, 8]), rf"tensor x \[1, 3, {LARGE}, 8\] would hold more than"),
     "terabytes by a padding": (padded, r"would hold more than"),
+    "terabytes by folding": (padded_constant, r"tensor big \[1048577, 1048577\] would hold more than"),
     "truncated": (lambda: one("Relu")[:-20], "not a valid ONNX file"),
     "garbage": (lambda: b"\x08garbage" * 40, "not a valid ONNX file"),
     "a free shape": (lambda: one("Relu", ["n", 3, 8, 8]), r"input x \[-1, 3, 8, 8\] needs a fixed shape"),

@@ -59,14 +59,17 @@ def test_wrong_inputs_and_cuda_errors_are_stage_errors(card: trt_standin.Trt, mo
     with pytest.raises(StageError, match="cudaStreamSynchronize answered 46"):
         fast.run(feeds(0))
     card.cuda.fails["cudaMalloc"] = 2
+    held = len(card.cuda.memory)
     with pytest.raises(StageError, match="cudaMalloc answered 2"):
         tensorrt.open(model)
+    assert held == 6 and card.cuda.calls["cudaStreamDestroy"] == 1 and len(card.cuda.memory) <= held + 1, "what it had is given back"
 
 
 def test_an_engine_that_draws_something_else_is_refused_with_its_numbers(card: trt_standin.Trt, model: Path) -> None:
     card.gain = 1.1
     with pytest.raises(ParityError, match=r"tensorrt was refused: .*output: cosine 1\.0+, PSNR 2\d\.\d dB"):
         runtimes.load("tensorrt", model)
+    assert not card.cuda.memory and card.cuda.calls["cudaStreamDestroy"] == 1, "a refused engine gives its memory back"
     card.gain = float("nan")
     with pytest.raises(ParityError, match="NaN or infinity"):
         runtimes.load("tensorrt", model)
