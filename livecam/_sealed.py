@@ -118,11 +118,15 @@ class SealedCache:
         if entry is None:
             return None
         if entry.why or dict(entry.wanted) != dict(wanted):
-            # On Windows another process may have it open; it is refused all the same.
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            self.drop(wanted)
             return None
         return payload
+
+    def drop(self, wanted: Wanted) -> None:
+        """Removes the entry for `wanted`, which turned out to be of no use."""
+        # On Windows another process may have it open; then that one has found it to be of use.
+        with suppress(OSError):
+            self.path(wanted).unlink(missing_ok=True)
 
     def put(self, wanted: Wanted, payload: bytes) -> Path:
         """Keeps `payload` for `wanted`. Called within `building()`. Raises OSError."""

@@ -146,13 +146,18 @@ class Trt:
     def __init__(self, cuda: Cuda) -> None:
         self.cuda, self.gain = cuda, 1.0
         self.kernels_read: list[bytes] = []
-        self.built = 0
+        self.built, self.rejects = 0, 0
 
     def nptype(self, dtype: type) -> type:
         return dtype
 
     def Runtime(self, log: Any) -> Any:
-        return SimpleNamespace(deserialize_cuda_engine=lambda plan: Engine(plan, self.cuda, self))
+        return SimpleNamespace(deserialize_cuda_engine=self._deserialized)
+
+    def _deserialized(self, plan: bytes) -> Engine | None:
+        """rejects: so many plans are not taken, as ones for another card are."""
+        self.rejects -= 1
+        return None if self.rejects >= 0 else Engine(plan, self.cuda, self)
 
     def package(self) -> _trt.Package:
         return _trt.Package("tensorrt-rtx", self, self.__version__, ("sm86", "sm89"))

@@ -133,13 +133,14 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     built = _engine(kept, data, key, package, shapes, cast("_engines.Told", options.get("progress")))
     kernel_key = replace(key, kind=_engines.KERNELS)
     before = None if kept is None else kept.get(kernel_key.wanted())
-    device = Device()
     try:
-        runtime = TensorRtRuntime(package, built.plan, device, before)
-        _warm(runtime)
-    except BaseException:
-        device.close()
-        raise
+        runtime = _at_work(package, built.plan, before)
+    except ModelFileError:
+        if built.fresh or kept is None:
+            raise
+        before = None
+        kept.drop(built.key.wanted())
+        runtime = _at_work(package, _engines.engine(kept, data, key, package, shapes).plan, None)
     if kept is not None and before is None:
         # Kernels that cannot be kept are compiled again at the next start.
         with suppress(OSError):
@@ -178,6 +179,18 @@ def _engine(
         if plan is not None:
             return _engines.Built(ahead, plan)
     return _engines.engine(kept, data, key, package, shapes, progress)
+
+
+def _at_work(package: _trt.Package, plan: bytes, kernels: bytes | None) -> TensorRtRuntime:
+    """An engine on the card, run once; all is given back when that fails."""
+    device = Device()
+    try:
+        runtime = TensorRtRuntime(package, plan, device, kernels)
+        _warm(runtime)
+    except BaseException:
+        device.close()
+        raise
+    return runtime
 
 
 def _warm(runtime: TensorRtRuntime) -> None:

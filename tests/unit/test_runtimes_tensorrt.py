@@ -100,6 +100,17 @@ def test_engines_are_built_once_kept_and_rebuilt_when_anything_changed(
     assert card.built == 5, "another model under the same name"
 
 
+def test_an_engine_that_the_card_does_not_take_is_built_anew(card: trt_standin.Trt, model: Path, tmp_path: Path) -> None:
+    runtimes.load("tensorrt", model, 1, tmp_path / "compiled").run(feeds(0))
+    card.rejects = 1
+    runtimes.load("tensorrt", model, 1, tmp_path / "compiled").run(feeds(0))
+    assert card.built == 2
+    card.rejects = 2
+    with pytest.raises(ModelFileError, match="for another card or version"):
+        runtimes.load("tensorrt", model, 1, tmp_path / "compiled")
+    assert card.built == 3, "one that was built just now is not built again and again"
+
+
 def test_an_engine_built_ahead_of_time_serves_every_driver(card: trt_standin.Trt, model: Path, tmp_path: Path) -> None:
     package, kept = card.package(), _engines.cache(tmp_path / "compiled")
     data, name = _engines.read_model(model)
