@@ -47,7 +47,7 @@ class TensorRtRuntime:
         if self._engine is None:
             raise ModelFileError(f"{package.name} {package.version} does not take the engine: it is for another card or version; it is built anew")
         self._compiled: Any = None
-        self._context = self._make_context(kernels)
+        self._context: Any = self._make_context(kernels)
         if self._context is None:
             raise StageError(f"{package.name}: no room for the engine on the card; close other programs that use it")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
