@@ -24,7 +24,7 @@ Tell = Callable[[str], object]
 BUILDS = "tensorrt"
 """The runtime whose engines are built before they are opened."""
 BUILD_S = 600.0
-"""Longest time for building; the largest network took 20 s of a busy machine."""
+"""Longest time for building; the largest network took 34 s on a busy machine."""
 NICE = 10
 
 
