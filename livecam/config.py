@@ -130,6 +130,10 @@ class RunConfig:
     """Where the networks run."""
     threads: int = 1
     """Threads per network."""
+    runtime: Literal["auto", "tensorrt", "torch", "onnx", "openvino"] = "auto"
+    """What runs the generator's network. What must be built first is built while another one draws."""
+    provider: Literal["auto", "cpu", "cuda", "directml", "coreml"] = "auto"
+    """For --runtime onnx: ONNX Runtime's provider; auto is the first that is not the CPU's."""
     cache_dir: Path = field(default_factory=lambda: Path(os.environ.get("LIVECAM_CACHE") or platformdirs.user_cache_dir("livecam", appauthor=False)))
     """Folder of model files and compiled code."""
 

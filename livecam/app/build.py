@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import cast
 
 from livecam import capture, detect, image, mask, persona, registry, swap, track
+from livecam.app.engine_room import EngineRoom, Refittable, maker
 from livecam.app.meanwhile import Meanwhile
 from livecam.app.wardrobe import PutOn, Wardrobe
 from livecam.capture import Newest
 from livecam.config import Config
-from livecam.errors import PersonaError
+from livecam.errors import PersonaError, UsageError
 from livecam.guard.link import WorkerLink
 from livecam.pipeline import Pipeline
+from livecam.runtimes import _choice
 from livecam.store import Store
 from livecam.telemetry import Telemetry
 from livecam.types import VideoFormat
@@ -86,6 +89,24 @@ def wardrobe(pipeline: Pipeline) -> Wardrobe:
         return chosen.id, pipeline.swapper.prepare(chosen)
 
     return Wardrobe(make, persona.names(), pipeline.worn)
+
+
+def engine_room(pipeline: Pipeline, config: Config, link: WorkerLink) -> EngineRoom | None:
+    """Makes a faster runtime ready for `pipeline`'s generator while it draws; None when there is none to be had, or the generator has no network.
+
+    Tells main what was chosen, and why. Raises UsageError (a runtime asked for by name that cannot work here)."""
+    asked = config.run.runtime
+    if not hasattr(pipeline.swapper, "prepare_network"):
+        if asked != _choice.AUTO:
+            raise UsageError(f"--runtime {asked} is for a generator with a network; {config.swap.swap!r} has none, take --swap lite or --swap onnx")
+        return None
+    swapper = cast(Refittable, pipeline.swapper)
+    choice = _choice.choose(asked, config.run.provider, swapper.runtime)
+    link.say("note", f"runtime: {choice}")
+    if not choice.wanted:
+        return None
+    make = maker(swapper, config.run.threads, config.run.cache_dir, config.run.provider)
+    return EngineRoom(make, choice.wanted, choice.plain)
 
 
 def first_persona() -> str:

@@ -11,12 +11,21 @@ from onnx import helper
 
 from livecam import registry, runtimes
 from livecam.errors import ModelFileError, StageError
+from livecam.runtimes import _choice, _engines
 
-NAMES = registry.names("runtimes")
+ANSWERS = tuple(_choice.ask(name, "cpu") for name in registry.names("runtimes"))
+NAMES = [pytest.param(a.name, marks=[] if a.works else pytest.mark.skip(reason=f"{a.name}: {a.said}")) for a in ANSWERS]
+
+
+@pytest.fixture(autouse=True)
+def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runtimes that keep engines seal them with a key of the test's own."""
+    monkeypatch.setattr(_engines, "key_file", lambda: tmp_path / "config" / "engines.key")
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert {"onnx", "openvino"} <= set(NAMES)
+    assert {"onnx", "openvino", "tensorrt"} <= set(registry.names("runtimes"))
+    assert {"onnx", "openvino"} <= {answer.name for answer in ANSWERS if answer.works}, "these run everywhere"
 
 
 @pytest.fixture
