@@ -24,6 +24,7 @@ from livecam.guard.shm import Published
 from livecam.guard.start import Begun
 from livecam.guard.states import Air, News, OnAir, Picture
 from livecam.guard.supervisor import Supervisor
+from livecam.mark import Marker
 from livecam.stages import STAGES
 from livecam.types import U8, State, VideoFormat
 
@@ -83,6 +84,7 @@ class Live:
         self._notes: deque[str] = deque(maxlen=KEEP_NOTES)
         self._picture: U8 | None = None
         self._pixelated: U8 | None = None
+        self._marker = Marker(config.mark, config.run_number)
         self._unmasked: U8 | None = None
         self._capture_ns = 0
         self._persona_wanted = ""
@@ -245,6 +247,7 @@ class Live:
         if self._pixelated is None:
             self._pixelated = np.ascontiguousarray(self._picture).copy()
             cover.pixelate(self._pixelated, self._config.guard.cover_blocks)
+            self._marker.mark_flat(self._pixelated)
         return self._pixelated
 
     def _slate(self, fmt: VideoFormat) -> U8:
@@ -293,6 +296,7 @@ class Live:
 
     def _on_persona(self, which: str) -> None:
         self._persona = which
+        self._marker.wear(which)
 
     def _on_note(self, text: str) -> None:
         self.note(text)
