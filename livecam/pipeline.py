@@ -112,7 +112,8 @@ class Pipeline:
         self._occlusion = occlusion
         self._marker = Marker(config.mark, config.run_number)
         colour = (SeamOffset if getattr(swapper, "matches_colour", False) else ColourMatch)(config.swap.tone)
-        self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, swapper.swap, colour.match, mask.alpha, blend.blend, self._marker.mark)
+        drawing = (swapper.swap, colour.match, mask.alpha, blend.blend, self._marker.mark)
+        self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, *drawing)
         if occlusion is not None:
             self.stages.occlude = occlusion.see
 

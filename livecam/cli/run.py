@@ -20,7 +20,7 @@ from livecam.guard.reveal import WORDS, RevealGrant, grant
 
 app = App(name="run")
 
-KEYS = "space cover · n next persona · p previous · q quit"
+KEYS = "space cover · n next persona · p previous · s snapshot · q quit"
 
 
 def _group(name: str) -> Parameter:
@@ -56,7 +56,7 @@ def run(
     """Mask the face and send the picture to a virtual camera, the page, a window or a file.
 
     Examples: `livecam run`, `livecam run 0 --persona NAME`, `livecam run talk.mp4 --outputs file:masked.mp4 --no-loop --no-realtime`.
-    While it runs: space covers the picture at once, n and p change the persona, q quits.
+    While it runs: space covers the picture at once, n and p change the persona, s takes a snapshot, q quits.
     """
     if source is not None:
         if any(word == "--camera" or word.startswith("--camera=") for word in sys.argv):

@@ -1,7 +1,7 @@
 """Where the mark lies in a picture that was cut, scaled, put into bars, tilted or filmed. Uses the pilot chips only (see read.py).
 
-The search, cheapest first: the whole picture; the picture inside black bars; every scale, by correlation over all shifts; then again for every tilt,
-at the scales that a badge in sight allows, or at all.
+The search, cheapest first: the whole picture; the picture inside black bars; every scale, by correlation over all shifts; then for every tilt, at the
+scales that a badge in sight allows; and, if asked for, for every tilt and scale.
 
 Convention: placings as in read.py; angles in degrees, positive turns x towards y.
 """
@@ -21,7 +21,7 @@ from livecam.mark import badge, read
 from livecam.mark._layout import COLUMNS, ROWS, layout
 from livecam.types import F32, F64, U8
 
-WORKING_PX = 960
+WORKING_PX = 800
 """Longer side of the picture that is searched."""
 BAR_LEVEL = 24.0
 """Rows and columns of which no pixel is brighter are bars."""
@@ -33,8 +33,8 @@ SHAPES = (16 / 9, 4 / 3)
 """Width over height that marked pictures mostly have; the picture's own is tried too."""
 ENOUGH_Z = 11.0
 """A fit so good, before refining, ends the search at once: chance gives 6 at most."""
-KEPT = 6
-"""Best placings of a search that are refined."""
+KEPT, LEAST_Z = 4, 4.6
+"""So many of the best placings of a search are refined, if they fit better than this."""
 SURE_Z = 7.5
 """Pilots that fit so well after refining end the search."""
 STEPS_CHIPS = (0.6, 0.3, 0.15, 0.07)
@@ -50,8 +50,8 @@ class Found:
     z: float
 
 
-def placings(picture: F32, *, thorough: bool = True) -> Iterator[F64]:
-    """Placings worth a test, likelier ones first. picture: (H, W) float32 grey levels. thorough: search shifts, scales and tilts too (seconds)."""
+def placings(picture: F32) -> Iterator[F64]:
+    """The placings of a mark that was neither cut nor tilted. picture: (H, W) float32 grey levels."""
     height, width = picture.shape[:2]
     simple = [(float(width), float(height), 0.0, 0.0)]
     inner = inside_bars(picture)
@@ -61,12 +61,11 @@ def placings(picture: F32, *, thorough: bool = True) -> Iterator[F64]:
     for rectangle in simple:
         for mirrored in (False, True):
             yield read.whole(*rectangle, mirrored=mirrored)
-    if thorough:
-        yield from _searched(picture, inner)
 
 
-def _searched(picture: F32, inner: tuple[int, int, int, int]) -> Iterator[F64]:
-    x0, y0, x1, y1 = inner
+def searched(picture: F32, *, deep: bool = False) -> Iterator[F64]:
+    """Placings found by searching shifts, scales, and tilts where a badge is in sight. deep: tilts without a badge too, which takes a minute."""
+    x0, y0, x1, y1 = inside_bars(picture)
     part = picture[y0:y1, x0:x1]
     scale = min(1.0, WORKING_PX / max(part.shape))
     small = cast(F32, cv2.resize(part, (max(round(part.shape[1] * scale), 1), max(round(part.shape[0] * scale), 1)), interpolation=cv2.INTER_AREA))
@@ -74,10 +73,8 @@ def _searched(picture: F32, inner: tuple[int, int, int, int]) -> Iterator[F64]:
         return
     sx, sy = part.shape[1] / small.shape[1], part.shape[0] / small.shape[0]
     back = np.array(((sx, 0.0, x0 + 0.5 * sx - 0.5), (0.0, sy, y0 + 0.5 * sy - 0.5), (0.0, 0.0, 1.0)))
-    for angles, scales in ((0.0,), SCALES), (TILTS_DEG, badge_scales(small)), (TILTS_DEG, TILTED_SCALES):
-        if not len(scales):
-            continue
-        found = search(small, angles, scales)
+    for angles, scales in (((0.0,), SCALES), (TILTS_DEG, None), (TILTS_DEG, TILTED_SCALES if deep else np.zeros(0))):
+        found = search(small, angles, badge_scales(small) if scales is None else scales)
         yield from (back @ one.placing for one in found)
         if found and found[0].z >= SURE_Z:
             return
@@ -106,7 +103,7 @@ def search(picture: F32, tilts_deg: tuple[float, ...], scales: F64) -> list[Foun
             if rough and max(one.z for one in rough[-len(shapes) :]) >= ENOUGH_Z:
                 return [refine(picture, max(rough, key=lambda one: one.z).placing)]
         rough = sorted(rough, key=lambda one: -one.z)[: 4 * KEPT]
-    refined = [refine(picture, one.placing) for one in rough[:KEPT]]
+    refined = [refine(picture, one.placing) for one in rough[:KEPT] if one.z >= LEAST_Z]
     return sorted(refined, key=lambda one: -one.z)
 
 
@@ -127,10 +124,7 @@ def _shifts(picture: F32, across_px: float, down_px: float, tilt_deg: float) -> 
     source = cv2.blur(picture, (round(shrink), round(shrink))) if shrink >= 2.0 else picture
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     fine = cv2.warpAffine(source, matrix, (int(size[0]), int(size[1])), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    if tilt_deg:
-        seen = cv2.warpAffine(np.ones_like(picture), matrix, (int(size[0]), int(size[1])), flags=flags, borderValue=(0.0,))
-    else:
-        seen = None
+    seen = cv2.warpAffine(np.ones_like(picture), matrix, (int(size[0]), int(size[1])), flags=flags, borderValue=(0.0,)) if tilt_deg else None
     return _peaks(_fine_residual(fine, seen), turn, low)
 
 
@@ -193,7 +187,9 @@ def _moves() -> tuple[F64, ...]:
     """Shifts, scalings, a turn, shears and each corner by itself: (4, 2) corner motions, both ways."""
     x, y = np.array((-1.0, 1.0, -1.0, 1.0)), np.array((-1.0, -1.0, 1.0, 1.0))
     one, none = np.ones(4), np.zeros(4)
-    made = [np.column_stack(pair) for pair in ((one, none), (none, one), (x, y), (-y * ROWS / COLUMNS, x), (x, none), (none, y), (y, none), (none, x))]
+    made = [
+        np.column_stack(pair) for pair in ((one, none), (none, one), (x, y), (-y * ROWS / COLUMNS, x), (x, none), (none, y), (y, none), (none, x))
+    ]
     made += [np.column_stack((x * y, none)), np.column_stack((none, x * y))]
     return tuple(sign * move for move in made for sign in (1.0, -1.0))
 

@@ -10,7 +10,9 @@ from livecam.mark._draw import LAG_X, LAG_Y
 
 @numba.njit(nogil=True, cache=True)
 def follow(image, sample_x, sample_y, activity, share):  # type: ignore[no-untyped-def]
-    """Mean distance of green from the mean of two neighbours, at a few pixels a chip. Unsigned places: signed ones are asked whether they count from the end."""
+    """Mean distance of green from the mean of two neighbours, at a few pixels a chip.
+
+    Unsigned places: signed ones are asked whether they count from the end."""
     rows, columns = activity.shape
     across, down = sample_x.shape[1], sample_y.shape[1]
     flat = image.reshape(image.shape[0], image.shape[1] * 3)

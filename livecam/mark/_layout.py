@@ -20,7 +20,8 @@ from livecam.types import F32
 COLUMNS, ROWS = 160, 90
 CHIPS = COLUMNS * ROWS
 SIGN_TEXT, PLACE_TEXT = b"livecam mark 1: signs", b"livecam mark 1: places"
-"""The public key: SHAKE-256 of these gives the signs (a bit a chip, most significant first, 1 is -1) and the places (eight bytes a chip, big-endian)."""
+"""The public key: SHAKE-256 of these gives the signs (a bit a chip,
+most significant first, 1 is -1) and the places (eight bytes a chip, big-endian)."""
 BITS = 127
 """Bits of a codeword."""
 CHIPS_A_BIT = 79
