@@ -84,10 +84,9 @@ def draw(image: U8, signs: F32, activity: F32, grid: Grid, share: float = SMOOTH
     """Adds the mark to `image` ((H, W, 3) uint8 BGR, C-contiguous) in place.
 
     signs: (ROWS, COLUMNS) float32 of +1 and -1. activity: (ROWS, COLUMNS) float32, the running activity, brought up to date; share: of this frame.
-    Raises StageError when the picture does not fit the grid."""
+    The picture must fit the grid: see `check`."""
     from livecam.mark import _fast
 
-    _check(image, grid)
     g = grid
     _fast.follow(image, g.sample_x, g.sample_y, activity, np.float32(share))
     _fast.draw(image, amplitudes(signs, activity), g.column, g.column_share, g.row, g.row_share, g.dither)
@@ -95,7 +94,7 @@ def draw(image: U8, signs: F32, activity: F32, grid: Grid, share: float = SMOOTH
 
 def draw_plain(image: U8, signs: F32, activity: F32, grid: Grid, share: float = SMOOTHING) -> None:
     """`draw` in NumPy: the same picture, level by level."""
-    _check(image, grid)
+    check(image, grid)
     g = grid
     green = image[..., 1].astype(np.int32)
     total = np.zeros((ROWS, COLUMNS), np.int32)
@@ -128,7 +127,8 @@ def amplitudes(signs: F32, activity: F32) -> F32:
     return gain * signs
 
 
-def _check(image: U8, grid: Grid) -> None:
+def check(image: U8, grid: Grid) -> None:
+    """Raises StageError when the picture does not fit the grid."""
     width, height = grid.size_px
     if image.shape != (height, width, 3) or image.dtype != np.uint8 or not image.flags.c_contiguous:
         raise StageError(f"the mark expected a C-contiguous picture ({height}, {width}, 3) of 8 bits, found {image.shape} {image.dtype}")

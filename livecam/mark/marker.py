@@ -35,6 +35,7 @@ class Marker:
     def mark(self, image: U8) -> None:
         """Marks a finished picture ((H, W, 3) uint8 BGR, C-contiguous) in place. Raises StageError for other arrays."""
         grid = self._fit(image)
+        _draw.check(image, grid)
         self._badge.draw(image)
         _draw.draw(image, self._signs, self._activity, grid, 1.0 if self._fresh else _draw.SMOOTHING)
         self._fresh = False
@@ -42,6 +43,7 @@ class Marker:
     def mark_flat(self, image: U8) -> None:
         """The same for a pixelated picture, which is flat nearly everywhere: the gain is that of flat places; needs no compiled code."""
         grid = self._fit(image)
+        _draw.check(image, grid)
         if self._flat is None:
             levels = _draw.levels(_draw.amplitudes(self._signs, np.zeros_like(self._activity)), grid)
             lighter, darker = (np.repeat(np.maximum(sign * levels, 0).astype(np.uint8)[..., None], 3, axis=2) for sign in (1, -1))
