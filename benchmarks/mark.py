@@ -2,8 +2,8 @@
 
     python benchmarks/mark.py [--clips 24] [--only cost,codecs,...] [--unmarked 20000] [--out benchmarks/results/mark.json]
 
-Needs the extra `audio` (PyAV with libx264 and libvpx) and the test group (scikit-image). Sections are kept in the file one by one, so that a run that
-was ended goes on with `--only`; the trial of unmarked frames adds to the frames tried before. Clips: the demo presenter from many places, as it is and
+Needs the extra `audio` (PyAV with libx264 and libvpx) and the test group (scikit-image). Sections are kept in the file one by one, so that a run
+that was ended goes on with `--only`; the trial of unmarked frames adds to the frames tried before. Clips: the demo presenter from many places, as it is and
 with a camera's noise, and slow pans over photographs of things (coffee, a cat, bricks, grass; scikit-image's, free), all 1280x720, marked by `Marker`
 as a run does. Tests are `livecam detect`'s own.
 """
@@ -132,7 +132,7 @@ def filmed(number: int) -> Change:
     spun = corners @ np.array(((math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))))
     depth = 1.0 + (spun[:, 0] * math.sin(yaw) + spun[:, 1] * math.sin(pitch)) / 1600.0
     there = spun * np.array((math.cos(yaw), math.cos(pitch))) * scale / depth[:, None] + np.array((640.0, 360.0)) + random.uniform(-15, 15, 2)
-    matrix = cv2.getPerspectiveTransform((corners + (640, 360)).astype(np.float32), there.astype(np.float32))
+    matrix = cv2.getPerspectiveTransform((corners + np.array((640.0, 360.0))).astype(np.float32), there.astype(np.float32))
     table = np.rint(255 * (np.arange(256) / 255.0) ** gamma).astype(np.uint8)
 
     def run(clip: list[U8]) -> list[U8]:
