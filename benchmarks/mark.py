@@ -3,9 +3,9 @@
     python benchmarks/mark.py [--clips 24] [--only cost,codecs,...] [--unmarked 20000] [--out benchmarks/results/mark.json]
 
 Needs the extra `audio` (PyAV with libx264 and libvpx) and the test group (scikit-image). Sections are kept in the file one by one, so that a run
-that was ended goes on with `--only`; the trial of unmarked frames adds to the frames tried before. Clips: the demo presenter from many places, as it is and
-with a camera's noise, and slow pans over photographs of things (coffee, a cat, bricks, grass; scikit-image's, free), all 1280x720, marked by `Marker`
-as a run does. Tests are `livecam detect`'s own.
+that was ended goes on with `--only`; the trial of unmarked frames adds to the frames tried before.
+Clips: the demo presenter from many places, as it is and with a camera's noise, and slow pans over photographs of things (coffee, a cat, bricks,
+grass; scikit-image's, free), all 1280x720, marked by `Marker` as a run does. Tests are `livecam detect`'s own.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import numpy as np
 
 from livecam.mark import badge, read
 from livecam.mark._layout import COLUMNS, ROWS, layout
-from livecam.types import F32, F64, U8
+from livecam.types import F32, F64
 
 WORKING_PX = 800
 """Longer side of the picture that is searched."""
@@ -97,14 +97,18 @@ def search(picture: F32, tilts_deg: tuple[float, ...], scales: F64) -> list[Foun
     shapes = [s for k, s in enumerate(shapes) if k == 0 or s / shapes[k - 1] > 1.02]
     rough: list[Found] = []
     for tilt in tilts_deg:
-        for scale in sorted(scales.tolist(), key=lambda value: abs(math.log(value))):
+        for scale in scales[np.argsort(np.abs(np.log(scales)))].tolist():
             for shape in shapes if tilt == 0.0 else (16 / 9,):
                 rough += _shifts(picture, width * scale / COLUMNS, width * scale / shape / ROWS, tilt)
             if rough and max(one.z for one in rough[-len(shapes) :]) >= ENOUGH_Z:
-                return [refine(picture, max(rough, key=lambda one: one.z).placing)]
-        rough = sorted(rough, key=lambda one: -one.z)[: 4 * KEPT]
+                return [refine(picture, _best_first(rough)[0].placing)]
+        rough = _best_first(rough)[: 4 * KEPT]
     refined = [refine(picture, one.placing) for one in rough[:KEPT] if one.z >= LEAST_Z]
-    return sorted(refined, key=lambda one: -one.z)
+    return _best_first(refined)
+
+
+def _best_first(found: list[Found]) -> list[Found]:
+    return sorted(found, key=lambda one: -one.z)
 
 
 def _shifts(picture: F32, across_px: float, down_px: float, tilt_deg: float) -> list[Found]:
@@ -125,7 +129,7 @@ def _shifts(picture: F32, across_px: float, down_px: float, tilt_deg: float) -> 
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     fine = cv2.warpAffine(source, matrix, (int(size[0]), int(size[1])), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     seen = cv2.warpAffine(np.ones_like(picture), matrix, (int(size[0]), int(size[1])), flags=flags, borderValue=(0.0,)) if tilt_deg else None
-    return _peaks(_fine_residual(fine, seen), turn, low)
+    return _peaks(_fine_residual(cast(F32, fine), cast("F32 | None", seen)), turn, low)
 
 
 def _fine_residual(fine: F32, seen: F32 | None) -> F32:
@@ -179,7 +183,7 @@ def refine(picture: F32, placing: F64) -> Found:
                 z = _fit(picture, corners, tried)
                 if z > best_z:
                     best, best_z, improved = tried, z, True
-    return Found(cv2.getPerspectiveTransform(corners, best.astype(np.float32)), best_z)
+    return Found(_placing(corners, best), best_z)
 
 
 @cache
@@ -195,13 +199,16 @@ def _moves() -> tuple[F64, ...]:
 
 
 def _fit(picture: F32, corners: F32, at: F64) -> float:
-    placing = cv2.getPerspectiveTransform(corners, at.astype(np.float32))
-    return read.pilots_z(read.whiten(read.sample(picture, placing)))
+    return read.pilots_z(read.whiten(read.sample(picture, _placing(corners, at))))
+
+
+def _placing(corners: F32, at: F64) -> F64:
+    return cast(F64, cv2.getPerspectiveTransform(corners, at.astype(np.float32)))
 
 
 def badge_scales(picture: F32) -> F64:
     """Scales (as SCALES) at which a badge that is in sight would have one of its sizes; none without a badge."""
-    grey = cast(U8, np.clip(picture, 0, 255).astype(np.uint8))
+    grey = np.clip(picture, 0, 255).astype(np.uint8)
     plate = cv2.resize(badge.master()[..., 0], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     best, high = 0.0, 0
     height, width = picture.shape[:2]

@@ -32,10 +32,16 @@ ACROSS, DOWN = 3, 2
 """Samples a chip."""
 LEAST_PX = 8
 """Smallest side of a picture that is marked at all (what survives in one of less than 2 px a chip is another matter)."""
-_BAYER = np.array([[0]])
-for _ in range(3):
-    _BAYER = np.block([[4 * _BAYER, 4 * _BAYER + 2], [4 * _BAYER + 3, 4 * _BAYER + 1]])
-DITHER = ((_BAYER + 0.5) / 64.0).astype(np.float32)
+
+
+def _bayer(doublings: int) -> F32:
+    order = np.zeros((1, 1), np.int64)
+    for _ in range(doublings):
+        order = np.block([[4 * order, 4 * order + 2], [4 * order + 3, 4 * order + 1]])
+    return ((order + 0.5) / order.size).astype(np.float32)
+
+
+DITHER = _bayer(3)
 """8 x 8 ordered dither (B. E. Bayer, 1973)."""
 
 

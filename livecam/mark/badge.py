@@ -31,7 +31,7 @@ def master() -> U8:
     """(H, W, 2) uint8: grey level and opacity, several times larger than ever drawn. Read once from badge.png (BGRA)."""
     picture = cv2.imread(str(_MASTER), cv2.IMREAD_UNCHANGED)
     assert picture is not None, f"{_MASTER} is missing: install livecam again"
-    return np.ascontiguousarray(picture[..., (0, 3)])
+    return np.ascontiguousarray(picture[..., (0, 3)], np.uint8)
 
 
 def plate_px(height_px: int, size: str) -> tuple[int, int]:

@@ -32,10 +32,19 @@ BY_NETWORK, BY_DRAWING = "compositeWithTrainedAlgorithmicMedia", "compositeSynth
 """IPTC digital source types: a camera's picture in which a trained network, or a rendered portrait alone, drew a part."""
 SOFT_BINDING = "io.github.livecam.mark.1"
 MADE_WITH = "io.github.livecam.made-with"
-KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".avi": "video/avi", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
-KINDS |= {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".tif": "image/tiff", ".tiff": "image/tiff"}
+FILMS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".avi": "video/avi"}
+KINDS = FILMS | {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
 """Files that can hold a manifest, by their ending. Matroska cannot."""
 YEARS = 10
+CRYPTOGRAPHY = ("x509", "x509.oid", "hazmat.primitives.hashes", "hazmat.primitives.serialization", "hazmat.primitives.asymmetric.ec")
 UNTRUSTED = (
     "its issuer is not on any list of trusted ones: the certificate was made by the program that wrote the file. So the file is as that program left"
     " it, but who ran the program, and whether what the manifest says is true, is not proven"
@@ -215,19 +224,16 @@ def signing_key(folder: Path | None = None) -> tuple[str, str]:
 
 def _new_key() -> tuple[str, str]:
     try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+        x509, oid, hashes, serialization, ec = (importlib.import_module(f"cryptography.{name}") for name in CRYPTOGRAPHY)
     except ImportError as error:
         raise MissingExtraError("cryptography", "signed", "making a signing key") from error
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
 
-    def name(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "a livecam user"), x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    def name(text: str) -> Any:
+        return x509.Name([x509.NameAttribute(oid.NameOID.ORGANIZATION_NAME, "a livecam user"), x509.NameAttribute(oid.NameOID.COMMON_NAME, text)])
 
-    def certificate(subject: str, public: ec.EllipticCurvePublicKey, *, authority: bool) -> x509.Certificate:
+    def certificate(subject: str, public: Any, *, authority: bool) -> Any:
         made = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("livecam's own, for this key alone")).public_key(public)
         made = made.serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=365 * YEARS))
         unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
@@ -237,7 +243,7 @@ def _new_key() -> tuple[str, str]:
         made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         if not authority:
-            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+            made = made.add_extension(x509.ExtendedKeyUsage([oid.ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
         return made.sign(authority_key, hashes.SHA256())
 
     chain = (certificate("livecam, this user's key", key.public_key(), authority=False),)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import cv2
 import numpy as np
 
@@ -50,7 +48,7 @@ class Marker:
             self._flat = lighter, darker
         self._badge.draw(image)
         cv2.add(image, self._flat[0], dst=image)
-        cv2.subtract(image, self._flat[1], dst=cast(U8, image))
+        cv2.subtract(image, self._flat[1], dst=image)
 
     def _fit(self, image: U8) -> _draw.Grid:
         size_px = (image.shape[1], image.shape[0])

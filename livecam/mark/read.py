@@ -117,7 +117,8 @@ def prove(residual: F32, placing: F64, number: int) -> Reading:
     made = layout()
     carrying = made.bit >= 0
     values = residual[carrying].astype(np.float64)
-    bits = np.bincount(made.bit[carrying], weights=made.signs[carrying] * values, minlength=BITS)
+    bits = np.zeros(BITS, np.float64)
+    np.add.at(bits, made.bit[carrying], made.signs[carrying] * values)
     message, fit = decode(bits)
     z = fit / math.sqrt(float(np.dot(values, values)) + 1e-9)
     chance = bound(z, number)
