@@ -38,6 +38,8 @@ from livecam.types import F64, U8
 SIZE = (1280, 720)
 FPS = 30
 PERSONA = "noor"
+CHUNK = 200
+"""Unmarked frames between two writes of the result."""
 NOISE = (0.0, 1.5, 2.5)
 """Standard deviation of the camera's noise, grey levels: none, a good webcam, a poor one."""
 THINGS = ("coffee", "chelsea", "brick", "grass")
@@ -292,7 +294,8 @@ def main() -> int:
         if "conditions" in wanted or name in args.only.split(";"):
             keep(name, trials(name, args.clips, tell))
     if "unmarked" in wanted:
-        keep("unmarked", unmarked(args.unmarked, result.get("unmarked", {}), tell))
+        for _ in range(0, args.unmarked, CHUNK):
+            keep("unmarked", unmarked(min(CHUNK, args.unmarked), result.get("unmarked", {}), tell))
     return 0
 
 
