@@ -6,11 +6,15 @@ The text under a field is its help on the command line; the defaults here are th
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
+
+RUN_NUMBER_BITS = 14
+"""What the hidden mark has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,16 @@ class OutputConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkConfig:
+    """How people are told that the picture is altered. The hidden mark, for machines, is always there."""
+
+    badge: Literal["bottom-right", "bottom-left", "top-right", "top-left", "off"] = "bottom-right"
+    """Corner of the badge "AI modified"; off leaves it out (the hidden mark stays; where the law asks that people are told, tell them yourself)."""
+    badge_size: Literal["small", "medium", "large"] = "medium"
+    """Height of the badge: 3.5, 4.5 or 6.5 hundredths of the picture's."""
+
+
+@dataclass(frozen=True, slots=True)
 class GuardConfig:
     """When the picture is held, covered or replaced."""
 
@@ -147,5 +161,8 @@ class Config:
     track: TrackConfig = field(default_factory=TrackConfig)
     swap: SwapConfig = field(default_factory=SwapConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    mark: MarkConfig = field(default_factory=MarkConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    run_number: int = field(default_factory=lambda: secrets.randbits(RUN_NUMBER_BITS))
+    """Random, made anew with every run: the hidden mark carries it. No option."""

@@ -18,6 +18,7 @@ from livecam.detect import Detector
 from livecam.errors import LivecamError, StageError, UsageError
 from livecam.guard import cover
 from livecam.guard.policy import Drawn, Judgement, Policy
+from livecam.mark import Marker
 from livecam.mask import Occluded, Occlusion, nothing_before
 from livecam.swap import Swapper
 from livecam.telemetry import Telemetry
@@ -43,6 +44,7 @@ class Stages:
     colour: Callable[[U8, U8, U8, int], U8]
     mask: Callable[[Swapped, Face, Alignment], U8]
     blend: Callable[[U8, Alignment, U8, U8], tuple[int, int, int, int]]
+    mark: Callable[[U8], None]
     occlude: Callable[[U8, Face, Alignment], Occluded | None] = nothing_before
 
 
@@ -108,15 +110,22 @@ class Pipeline:
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker
         self._occlusion = occlusion
+        self._marker = Marker(config.mark, config.run_number)
         colour = (SeamOffset if getattr(swapper, "matches_colour", False) else ColourMatch)(config.swap.tone)
-        self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, swapper.swap, colour.match, mask.alpha, blend.blend)
+        drawing = (swapper.swap, colour.match, mask.alpha, blend.blend, self._marker.mark)
+        self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, *drawing)
         if occlusion is not None:
             self.stages.occlude = occlusion.see
 
     def wear(self, persona: Persona) -> None:
         """Makes `persona` the identity from the next frame on."""
         self.swapper.wear(persona)
-        self.worn = persona.id
+        self.now_worn(persona.id)
+
+    def now_worn(self, persona_id: str) -> None:
+        """The generator draws this persona from now on: the hidden mark says so."""
+        self.worn = persona_id
+        self._marker.wear(persona_id)
 
     def reset(self) -> None:
         """The source changed: forget what was followed and what was searched."""
@@ -137,6 +146,8 @@ class Pipeline:
         if judgement.verdict is not Verdict.LIVE:
             with self.telemetry.span("guard"):
                 cover.pixelate(frame.image, self._cover_blocks)
+            with self.telemetry.span("mark"):
+                self._marker.mark_flat(frame.image)  # not `stages.mark`: should this raise, the worker ends, and nothing goes out
         return Finished(frame.image, judgement.verdict, judgement.reason, faces, self.telemetry.end_frame())
 
     def _draw(self, frame: Frame) -> tuple[Judgement, int]:
@@ -153,6 +164,10 @@ class Pipeline:
             faces = stages.track(frame, sure)
         left_open = frozenset(face.track_id for face in faces) & self.choice.left_open
         drawn = tuple(self._mask(frame.image, face, faces) for face in faces if face.track_id not in left_open)
+        with span("guard"):
+            policy.drew(frame.image)
+        with span("mark"):
+            stages.mark(frame.image)
         with span("guard"):
             return policy.judge(frame.image, faces, drawn, left_open), len(drawn)
 

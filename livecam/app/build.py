@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import cast
 
-from livecam import capture, detect, image, mask, persona, registry, swap, track
+from livecam import capture, detect, image, mark, mask, persona, registry, swap, track
 from livecam.app.engine_room import EngineRoom, Refittable, maker
 from livecam.app.meanwhile import Meanwhile
 from livecam.app.wardrobe import PutOn, Wardrobe
@@ -53,6 +53,7 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
         registry.load_module(room, name)  # here: two threads that import at once can find half a module
     finders = Meanwhile(lambda: _finders(config, store))
     image.warm_up()
+    mark.warm_up()
     chosen = swap.choose(config.swap, store, threads)
     if chosen.note:
         link.say("note", chosen.note)
@@ -62,7 +63,7 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     swapper.wear(worn)
     detector, tracker, occlusion = finders.result()
     made = Pipeline(detector, tracker, swapper, config, Telemetry(), occlusion)
-    made.worn = worn.id
+    made.now_worn(worn.id)
     link.say("persona", worn.id)
     took = time.monotonic() - begin
     if took > SLOW_S:

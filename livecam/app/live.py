@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from livecam import persona
+from livecam.app.keep import Keeper
 from livecam.app.outputs import Outputs
 from livecam.app.stats import Stats
 from livecam.config import Config
@@ -24,6 +25,7 @@ from livecam.guard.shm import Published
 from livecam.guard.start import Begun
 from livecam.guard.states import Air, News, OnAir, Picture
 from livecam.guard.supervisor import Supervisor
+from livecam.mark import Marker
 from livecam.stages import STAGES
 from livecam.types import U8, State, VideoFormat
 
@@ -83,6 +85,8 @@ class Live:
         self._notes: deque[str] = deque(maxlen=KEEP_NOTES)
         self._picture: U8 | None = None
         self._pixelated: U8 | None = None
+        self._marker = Marker(config.mark, config.run_number)
+        self._keeper = Keeper(config, self.note)
         self._unmasked: U8 | None = None
         self._capture_ns = 0
         self._persona_wanted = ""
@@ -102,7 +106,7 @@ class Live:
         try:
             self._wait_for_format()
             conversion = self._config.capture.camera if self._lossless else ""
-            self._outputs = Outputs(self._config.output, self._output_format(), self, self.note, conversion)
+            self._outputs = Outputs(self._config.output, self._output_format(), self, self.note, conversion, self._keeper.sign)
             self._outputs.open()
         except BaseException:
             self.close()
@@ -116,6 +120,7 @@ class Live:
         """Finishes the outputs, ends the worker. May be called again."""
         if self._outputs is not None:
             self._outputs.close()
+        self._keeper.close()
         self._supervisor.close()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
@@ -245,6 +250,7 @@ class Live:
         if self._pixelated is None:
             self._pixelated = np.ascontiguousarray(self._picture).copy()
             cover.pixelate(self._pixelated, self._config.guard.cover_blocks)
+            self._marker.mark_flat(self._pixelated)
         return self._pixelated
 
     def _slate(self, fmt: VideoFormat) -> U8:
@@ -284,6 +290,7 @@ class Live:
 
     def _on_ready(self, licences: dict[str, str]) -> None:
         self._licences, self._ready, self._lost, self._paused = licences, True, None, False
+        self._keeper.drawn_by(licences.get("generator", ""))
         if self._persona_wanted:
             self._supervisor.send("persona", self._persona_wanted)
 
@@ -293,6 +300,8 @@ class Live:
 
     def _on_persona(self, which: str) -> None:
         self._persona = which
+        self._marker.wear(which)
+        self._keeper.worn(which, self._marker)
 
     def _on_note(self, text: str) -> None:
         self.note(text)
@@ -328,10 +337,19 @@ class Live:
             self._covered = not self._covered if value not in ("on", "off") else value == "on"
         elif name == "persona":
             self._wear(value or "next")
+        elif name == "snapshot":
+            self._take_snapshot()
         elif name == "quit":
             self._quit.set()
         else:
-            raise UsageError(f"command {name!r} is unknown; expected cover, persona or quit")
+            raise UsageError(f"command {name!r} is unknown; expected cover, persona, snapshot or quit")
+
+    def _take_snapshot(self) -> None:
+        """Of what is on air, if that is a finished, marked picture."""
+        if self._outputs is None or self._picture is None or self._on.picture not in (Picture.NEWEST, Picture.PIXELATED):
+            self.note("no snapshot: there is no finished picture on air")
+        else:
+            self._keeper.snapshot(self._image(self._outputs.format))
 
     def _supervisor_ends_reveal(self) -> None:
         if self._supervisor.revealing:
@@ -358,6 +376,7 @@ class Live:
             "c": ("cover", ""),
             "n": ("persona", "next"),
             "p": ("persona", "previous"),
+            "s": ("snapshot", ""),
             "q": ("quit", ""),
             "\x1b": ("quit", ""),
         }.get(key.lower())
@@ -409,8 +428,8 @@ class Live:
         return "\n".join(lines)
 
     def farewell(self) -> str:
-        """One line at the end."""
-        return self.stats.farewell()
+        """Figures of the run, and what became of its files: at the end."""
+        return "\n".join([self.stats.farewell(), *self._keeper.said])
 
 
 def _personas() -> list[dict[str, str]]:

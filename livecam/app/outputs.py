@@ -28,11 +28,20 @@ PERMANENT = ("file",)
 class Outputs:
     """All open outputs of a run. Used by the main loop's thread."""
 
-    def __init__(self, config: OutputConfig, fmt: VideoFormat, surface: Surface, note: Callable[[str], None], conversion: str = "") -> None:
-        """conversion: the file that is read as fast as it goes, if one is: a recording then holds every picture, and its sound if it can."""
+    def __init__(
+        self,
+        config: OutputConfig,
+        fmt: VideoFormat,
+        surface: Surface,
+        note: Callable[[str], None],
+        conversion: str = "",
+        finished: Callable[[Path], None] | None = None,
+    ) -> None:
+        """conversion: the file that is read as fast as it goes, if one is: a recording then holds every picture, and its sound if it can.
+        finished: told of each recording that was closed."""
         self.format = fmt
         self._config, self._surface, self._note = config, surface, note
-        self._conversion = conversion
+        self._conversion, self._finished = conversion, finished
         self._open: dict[str, Output] = {}
         self._lost: dict[str, float] = {}
         self.has_camera = False
@@ -85,7 +94,7 @@ class Outputs:
 
     def _drop(self, spec: str, sink: Output, error: LivecamError) -> None:
         del self._open[spec]
-        sink.close()
+        self._close(sink)
         if spec.split(":", 1)[0] in PERMANENT:
             self._note(str(error))
             if not self._open and not self._lost:
@@ -134,8 +143,14 @@ class Outputs:
     def close(self) -> None:
         """Finishes files and gives devices back."""
         for sink in self._open.values():
-            sink.close()
+            self._close(sink)
         self._open.clear()
+
+    def _close(self, sink: Output) -> None:
+        sink.close()
+        path = getattr(sink, "path", None)
+        if isinstance(path, Path) and self._finished is not None:
+            self._finished(path)
 
 
 def converted(target: str, source: str) -> str:

@@ -99,7 +99,7 @@ class Worker:
         for command in self._link.commands():
             self._obey(command, newest, pipeline)
         frame = self._take(newest)
-        self._dress()
+        self._dress(pipeline)
         self._refit()
         if frame is None:
             self._link.alive()
@@ -170,7 +170,7 @@ class Worker:
             self._paused = name == "pause"
             newest.pause() if self._paused else newest.resume()
 
-    def _dress(self) -> None:
+    def _dress(self, pipeline: Pipeline) -> None:
         """The persona that was asked for goes on as soon as it is ready, between two frames; the one before is drawn until then."""
         ready = None if self._wardrobe is None else self._wardrobe.take()
         if ready is None:
@@ -179,6 +179,7 @@ class Worker:
             self._link.say("note", ready.error)
         else:
             ready.put_on()
+            pipeline.now_worn(ready.id)
             self._link.say("persona", ready.id)
 
     def _refit(self) -> None:

@@ -32,6 +32,7 @@ VERBS = {
     "persona": "List personas, or show one.",
     "engine": "Build, list, verify and clean TensorRT engines.",
     "bench": "Measure this machine: every stage, end to end, against the usual way of building it.",
+    "detect": "Find the hidden mark and the signed manifest in pictures and films.",
     "doctor": "Check the installation, cameras, virtual cameras and models, and say what to do.",
 }
 

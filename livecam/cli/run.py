@@ -14,13 +14,13 @@ from livecam import app as application
 from livecam.cli import _early, models
 from livecam.cli._keys import Keys
 from livecam.cli._view import show_live
-from livecam.config import CaptureConfig, Config, DetectConfig, GuardConfig, OutputConfig, RunConfig, SwapConfig, TrackConfig
+from livecam.config import CaptureConfig, Config, DetectConfig, GuardConfig, MarkConfig, OutputConfig, RunConfig, SwapConfig, TrackConfig
 from livecam.errors import UsageError
 from livecam.guard.reveal import WORDS, RevealGrant, grant
 
 app = App(name="run")
 
-KEYS = "space cover · n next persona · p previous · q quit"
+KEYS = "space cover · n next persona · p previous · s snapshot · q quit"
 
 
 def _group(name: str) -> Parameter:
@@ -35,6 +35,7 @@ def run(
     capture: Annotated[CaptureConfig, _group("Camera")] = CaptureConfig(),  # noqa: B008 - frozen
     swap: Annotated[SwapConfig, _group("Persona")] = SwapConfig(),  # noqa: B008
     output: Annotated[OutputConfig, _group("Output")] = OutputConfig(),  # noqa: B008
+    mark: Annotated[MarkConfig, _group("Mark")] = MarkConfig(),  # noqa: B008
     detect: Annotated[DetectConfig, _group("Detection")] = DetectConfig(),  # noqa: B008
     track: Annotated[TrackConfig, _group("Tracking")] = TrackConfig(),  # noqa: B008
     guard: Annotated[GuardConfig, _group("Guard")] = GuardConfig(),  # noqa: B008
@@ -55,13 +56,13 @@ def run(
     """Mask the face and send the picture to a virtual camera, the page, a window or a file.
 
     Examples: `livecam run`, `livecam run 0 --persona NAME`, `livecam run talk.mp4 --outputs file:masked.mp4 --no-loop --no-realtime`.
-    While it runs: space covers the picture at once, n and p change the persona, q quits.
+    While it runs: space covers the picture at once, n and p change the persona, s takes a snapshot, q quits.
     """
     if source is not None:
         if any(word == "--camera" or word.startswith("--camera=") for word in sys.argv):
             raise UsageError(f"expected the camera once, found {source!r} and --camera {capture.camera!r}; leave one of them out")
         capture = replace(capture, camera=source)
-    config = Config(capture, detect, track, swap, output, guard, run_)
+    config = Config(capture, detect, track, swap, output, mark, guard, run_)
     console = Console(stderr=True)
     granted = _ask_reveal(console) if reveal else None
     models.fetch_for(config, console)

@@ -60,18 +60,9 @@ class Sampler:
     def __init__(self, width_px: int, height_px: int) -> None:
         self.size_px = (width_px, height_px)
         self._grid = (COLUMNS * FINE, max(6, round(COLUMNS * height_px / width_px)) * FINE)
-        # Which pixels OpenCV takes is asked of OpenCV, so that a part is sampled just like the whole.
-        across = np.broadcast_to(np.arange(width_px, dtype=np.float32), (height_px, width_px))
-        down = np.broadcast_to(np.arange(height_px, dtype=np.float32)[:, None], (height_px, width_px))
-        self.columns = cv2.resize(np.ascontiguousarray(across), self._grid, interpolation=cv2.INTER_NEAREST)[0].astype(np.intp)
-        self.rows = cv2.resize(np.ascontiguousarray(down), self._grid, interpolation=cv2.INTER_NEAREST)[:, 0].astype(np.intp)
 
     def whole(self, image: U8) -> U8:
         return cast(U8, cv2.resize(image, self._grid, interpolation=cv2.INTER_NEAREST))
-
-    def part(self, image: U8, x0: int, y0: int, x1: int, y1: int, step: int = 1) -> U8:
-        """`whole(image)[y0:y1:step, x0:x1:step]`, without sampling the rest."""
-        return image[self.rows[y0:y1:step, None], self.columns[x0:x1:step]]
 
 
 def _largest(colours: F32) -> F32:

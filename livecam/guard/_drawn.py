@@ -11,7 +11,6 @@ from typing import cast
 import cv2
 import numpy as np
 
-from livecam.guard._change import Sampler
 from livecam.types import F32, F64, U8, Alignment, Detection, Face, Swapped
 
 INTERIOR = 0.75
@@ -238,9 +237,9 @@ def _sampled(mask: U8, matrix: F64, scale: float, grid: tuple[int, int, int], sh
     return cast(U8, cv2.warpAffine(mask, both, (shape[1], shape[0]), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=(0,)))
 
 
-def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:
-    """Whether the drawing is really in the picture. raw: samples of the frame before drawing; final: the frame after it."""
-    scale = raw.shape[1] / final.shape[1]
+def reached(drawn: Drawn, raw: U8, after: U8, frame_size_px: tuple[int, int]) -> bool:
+    """Whether the drawing is really in the picture. raw, after: samples of the frame before and after drawing. frame_size_px: (width, height)."""
+    scale = raw.shape[1] / frame_size_px[0]
     hull = (interior(drawn.face) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
     (low_x, low_y), (high_x, high_y) = hull.min(axis=0), hull.max(axis=0)
     x0, y0 = max(int(low_x), 0), max(int(low_y), 0)
@@ -253,6 +252,6 @@ def reached(drawn: Drawn, raw: U8, final: U8, sampler: Sampler) -> bool:
         inside = cv2.bitwise_and(inside, cv2.bitwise_not(_sampled(drawn.occluder, drawn.alignment.matrix, scale, (x0, y0, step), inside.shape)))
         if cv2.countNonZero(inside) < LEAST_SAMPLES:
             return True  # all but nothing is behind the thing: `fault` has judged the opening
-    change = cv2.absdiff(raw[y0:y1:step, x0:x1:step], sampler.part(final, x0, y0, x1, y1, step))
+    change = cv2.absdiff(raw[y0:y1:step, x0:x1:step], after[y0:y1:step, x0:x1:step])
     same = cv2.bitwise_and(cv2.inRange(change, (0, 0, 0), (SAME, SAME, SAME)), inside)
     return cv2.countNonZero(same) <= MOST_SAME * cv2.countNonZero(inside)

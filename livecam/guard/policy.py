@@ -3,7 +3,8 @@
 The pipeline asks on the compute thread, for every frame:
 
     policy.must_search(raw, capture_ns)           before anything is drawn; True: search it now, and tell `policy.searched(detections)`
-    policy.judge(final, faces, drawn, open_ids)   after drawing -> Judgement; on COVER the pipeline pixelates the whole frame
+    policy.drew(drawn_over)                       after drawing, before the mark: the mark changes every pixel, so that an undrawn face seems drawn
+    policy.judge(final, faces, drawn, open_ids)   after that -> Judgement; on COVER the pipeline pixelates the whole frame
     policy.failed(reason)                         instead of `judge`, when any stage raised
 """
 
@@ -63,6 +64,7 @@ class Policy:
         self._scene = _change.Scene()
         self._sampler = _change.Sampler(16, 16)
         self._raw: U8 = np.zeros((0, 0, 3), np.uint8)
+        self._unmarked: U8 | None = None
         self._asked_ns: int | None = None
         self._searched_ns: int | None = None
         self._found: tuple[Detection, ...] = ()
@@ -80,7 +82,7 @@ class Policy:
             self._cover(self._asked_ns, "a stage failed")
         if self._asked_ns is not None and capture_ns < self._asked_ns:
             self.reset()  # another clock: nothing that is known about ages holds
-        self._asked_ns, self._judged = capture_ns, False
+        self._asked_ns, self._judged, self._unmarked = capture_ns, False, None
         height, width = image.shape[:2]
         if self._sampler.size_px != (width, height):
             self._sampler = _change.Sampler(width, height)
@@ -99,6 +101,11 @@ class Policy:
         self._scene.searched()
 
     # -- after drawing -------------------------------------------------------------------------------------------------------------------
+
+    def drew(self, image: U8) -> None:
+        """Keeps samples of the frame of the last `must_search` as it is after drawing and before the mark. image: (H, W, 3) uint8."""
+        if image.shape[:2] == self._sampler.size_px[::-1]:
+            self._unmarked = self._sampler.whole(image)
 
     def judge(self, image: U8, faces: Sequence[Face], drawn: Sequence[Drawn], open_ids: frozenset[int] = frozenset()) -> Judgement:
         """Judges the frame of the last `must_search`. image: (H, W, 3) uint8, as it would go out. faces: all that are tracked in it.
@@ -188,7 +195,8 @@ class Policy:
         reason = _drawn.fault(drawn, size_px)
         if reason:
             return reason
-        if not _drawn.reached(drawn, self._raw, final, self._sampler):
+        after = self._sampler.whole(final) if self._unmarked is None else self._unmarked
+        if not _drawn.reached(drawn, self._raw, after, size_px):
             return "the drawing is not in the picture"
         return _cut_off(drawn.face, size_px)
 

@@ -40,7 +40,7 @@ class Surface(Protocol):
     """The control surface of a run, handed to outputs that have keys or buttons. Thread-safe."""
 
     def command(self, name: str, value: str = "") -> None:
-        """name: "cover" (toggle; "on"/"off" as value), "persona" (value: id, "next" or "previous"), "quit"."""
+        """name: "cover" (toggle; "on"/"off" as value), "persona" (value: id, "next" or "previous"), "snapshot", "quit"."""
         ...
 
     def snapshot(self) -> dict[str, Any]:

@@ -44,5 +44,5 @@ def test_a_drawing_reaches_the_frame_where_no_thing_is() -> None:
     raw = sampler.whole(frame).copy()
     final = frame.copy()
     final[:330] = 255 - final[:330]
-    assert _drawn.reached(drawn(True, 132), raw, final, sampler)
-    assert not _drawn.reached(drawn(True, 132), raw, frame, sampler)
+    assert _drawn.reached(drawn(True, 132), raw, sampler.whole(final), (640, 640))
+    assert not _drawn.reached(drawn(True, 132), raw, sampler.whole(frame), (640, 640))
