@@ -126,8 +126,8 @@ class GuardConfig:
 class RunConfig:
     """Processor and folders."""
 
-    device: Literal["cpu"] = "cpu"
-    """Where the networks run."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where frames are drawn and networks run: cpu, cuda (an NVIDIA card; needs the extra torch), or auto (a card if there is one)."""
     threads: int = 1
     """Threads per network."""
     cache_dir: Path = field(default_factory=lambda: Path(os.environ.get("LIVECAM_CACHE") or platformdirs.user_cache_dir("livecam", appauthor=False)))

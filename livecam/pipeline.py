@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from livecam.blend.colour import ColourMatch
 from livecam.blend.offset import SeamOffset
 from livecam.config import Config
 from livecam.detect import Detector
-from livecam.errors import LivecamError, StageError, UsageError
+from livecam.errors import DeviceLostError, LivecamError, StageError, UsageError
 from livecam.guard import cover
 from livecam.guard.policy import Drawn, Judgement, Policy
 from livecam.mask import Occluded, Occlusion, nothing_before
@@ -31,6 +32,26 @@ LOCAL_COVER_BLOCKS = 6
 """Blocks across the crop of a face that is covered on its own because it was not chosen."""
 
 
+class FrameOnCard(Protocol):
+    """A card that the frame lies on while it is drawn (livecam/gpu/card.py)."""
+
+    def begin(self, image: U8) -> None:
+        """The frame goes up, raw."""
+        ...
+
+    def end(self) -> None:
+        """The frame is finished or given up."""
+        ...
+
+    def crop(self, image: U8, alignment: Alignment) -> U8:
+        """As `livecam.image.crop`."""
+        ...
+
+    def blend(self, image: U8, alignment: Alignment, crop: U8, alpha: U8) -> tuple[int, int, int, int]:
+        """As `livecam.blend.blend`: what it drew is in `image` too."""
+        ...
+
+
 @dataclass(slots=True)
 class Stages:
     """The frame path's operations. A benchmark or a fault test wraps the fields."""
@@ -44,6 +65,8 @@ class Stages:
     mask: Callable[[Swapped, Face, Alignment], U8]
     blend: Callable[[U8, Alignment, U8, U8], tuple[int, int, int, int]]
     occlude: Callable[[U8, Face, Alignment], Occluded | None] = nothing_before
+    begin: Callable[[U8], None] = lambda image: None
+    end: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +118,19 @@ class Pipeline:
     """The frame path of one camera. Used by one thread."""
 
     def __init__(
-        self, detector: Detector, tracker: Tracker, swapper: Swapper, config: Config, telemetry: Telemetry, occlusion: Occlusion | None = None
+        self,
+        detector: Detector,
+        tracker: Tracker,
+        swapper: Swapper,
+        config: Config,
+        telemetry: Telemetry,
+        occlusion: Occlusion | None = None,
+        card: FrameOnCard | None = None,
     ) -> None:
-        """occlusion: what sees hands and things before a face; without it the mask is the generator's alone."""
+        """occlusion: what sees hands and things before a face; without it the mask is the generator's alone. card: where the frame is drawn, when
+        that is not the CPU; detector, tracker and swapper run there too then."""
+        self.device_lost = ""
+        """Why the card does nothing more; "" while it works. Every frame is covered then."""
         self.swapper = swapper
         self.worn = ""
         self.telemetry = telemetry
@@ -112,6 +145,8 @@ class Pipeline:
         self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, swapper.swap, colour.match, mask.alpha, blend.blend)
         if occlusion is not None:
             self.stages.occlude = occlusion.see
+        if card is not None:
+            self.stages.begin, self.stages.end, self.stages.crop, self.stages.blend = card.begin, card.end, card.crop, card.blend
 
     def wear(self, persona: Persona) -> None:
         """Makes `persona` the identity from the next frame on."""
@@ -130,10 +165,15 @@ class Pipeline:
         faces = 0
         try:
             judgement, faces = self._draw(frame)
+        except DeviceLostError as error:
+            self.device_lost = str(error)
+            judgement = self.policy.failed(str(error))
         except LivecamError as error:
             judgement = self.policy.failed(str(error))
         except Exception as error:  # noqa: BLE001 - whatever a stage threw, this frame must not go out as it is
             judgement = self.policy.failed(f"{type(error).__name__}: {error}")
+        finally:
+            self.stages.end()
         if judgement.verdict is not Verdict.LIVE:
             with self.telemetry.span("guard"):
                 cover.pixelate(frame.image, self._cover_blocks)
@@ -143,6 +183,8 @@ class Pipeline:
         span, stages, policy = self.telemetry.span, self.stages, self.policy
         with span("guard"):
             search = policy.must_search(frame.image, frame.capture_ns)
+        with span("crop"):
+            stages.begin(frame.image)
         found: tuple[Detection, ...] | None = None
         if search:
             with span("search"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from livecam.config import Config
@@ -72,6 +73,7 @@ class Worker:
         self._lost: str | None = None
         self._size = (0, 0)
         self._wardrobe: Wardrobe | None = None
+        self._worn = ""
 
     def run(self) -> None:
         """Opens the camera, loads the networks meanwhile, then finishes frames."""
@@ -87,10 +89,27 @@ class Worker:
             self._link.say("ready", made.notices)
             while True:
                 self._step(newest, made)
+                made = self._still(made)
         finally:
             if self._wardrobe is not None:
                 self._wardrobe.close()
             newest.stop()
+
+    def _still(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline to go on with: when its card failed, a new one on the CPU. Main bridges and then shows the slate meanwhile."""
+        if not pipeline.device_lost:
+            return pipeline
+        from livecam.app import build
+
+        self._link.say("note", f"{pipeline.device_lost}; going on on the CPU")
+        self._link.busy(LOADING_S, "loading")
+        worn = replace(self._config.swap, persona=self._worn or pipeline.worn)
+        config = replace(self._config, run=replace(self._config.run, device="cpu"), swap=worn)
+        if self._wardrobe is not None:
+            self._wardrobe.close()
+        made = build.pipeline(config, self._link)
+        self._wardrobe = build.wardrobe(made)
+        return made
 
     def _step(self, newest: Newest, pipeline: Pipeline) -> None:
         for command in self._link.commands():
@@ -175,6 +194,7 @@ class Worker:
             self._link.say("note", ready.error)
         else:
             ready.put_on()
+            self._worn = ready.id
             self._link.say("persona", ready.id)
 
     def _report(self, newest: Newest, pipeline: Pipeline) -> None:

@@ -183,6 +183,16 @@ def _drawn(crop, alpha, table, i, j, size, factor, count, keep):
 
 
 @triton.jit
+def _lay(at, out, over, weight, keep, inside, COPY: tl.constexpr):
+    """One channel of `over` over what is at `at`, and with COPY the result to `out`."""
+    under = tl.load(at, mask=keep, other=0).to(tl.float32)
+    value = _byte(under + (over - under) * weight).to(tl.uint8)
+    tl.store(at, value, mask=inside)
+    if COPY:
+        tl.store(out, value, mask=keep)
+
+
+@triton.jit
 def paste(frame, crop, alpha, table, picture, width, WIDE: tl.constexpr, HIGH: tl.constexpr, COPY: tl.constexpr):
     """Colour, inverse warp, mask and blend of a crop (S, S, 3) with alpha (S, S) into `frame` (H, W, 3) BGR in place, inside its region only.
     With COPY the region is also written to `picture`, row after row without gaps: what goes back to the CPU.
@@ -217,21 +227,9 @@ def paste(frame, crop, alpha, table, picture, width, WIDE: tl.constexpr, HIGH: t
         weight = tl.where(inside, weight, 0.0)
         at = frame + (y * width + x) * 3
         out = picture + ((y - y0) * (x1 - x0) + x - x0) * 3
-        under = tl.load(at, mask=keep, other=0).to(tl.float32)
-        value = _byte(under + (b00 * w00 + b01 * w01 + b10 * w10 + b11 * w11 - under) * weight).to(tl.uint8)
-        tl.store(at, value, mask=inside)
-        if COPY:
-            tl.store(out, value, mask=keep)
-        under = tl.load(at + 1, mask=keep, other=0).to(tl.float32)
-        value = _byte(under + (g00 * w00 + g01 * w01 + g10 * w10 + g11 * w11 - under) * weight).to(tl.uint8)
-        tl.store(at + 1, value, mask=inside)
-        if COPY:
-            tl.store(out + 1, value, mask=keep)
-        under = tl.load(at + 2, mask=keep, other=0).to(tl.float32)
-        value = _byte(under + (r00 * w00 + r01 * w01 + r10 * w10 + r11 * w11 - under) * weight).to(tl.uint8)
-        tl.store(at + 2, value, mask=inside)
-        if COPY:
-            tl.store(out + 2, value, mask=keep)
+        _lay(at, out, b00 * w00 + b01 * w01 + b10 * w10 + b11 * w11, weight, keep, inside, COPY)
+        _lay(at + 1, out + 1, g00 * w00 + g01 * w01 + g10 * w10 + g11 * w11, weight, keep, inside, COPY)
+        _lay(at + 2, out + 2, r00 * w00 + r01 * w01 + r10 * w10 + r11 * w11, weight, keep, inside, COPY)
 
 
 @triton.jit
@@ -335,8 +333,8 @@ def mix(veil, drawing, mask, base, size, own, BLOCK: tl.constexpr):
 
 @triton.jit
 def fill(veil, drawing, mask, lines, tensor, own, factor, BLOCK: tl.constexpr):
-    """The generator lite's input (10, own, own) of the wearer's veil (own, own, 3), what mesh drew (size, size, 3) with its mask, size = own * factor,
-    averaged, and the lines (own, own, 3). As `livecam.swap._lite_tensor.fill`."""
+    """The generator lite's input (10, own, own) of the wearer's veil (own, own, 3), what mesh drew (size, size, 3) with its mask, averaged (size is
+    own * factor), and the lines (own, own, 3). As `livecam.swap._lite_tensor.fill`."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     plane = own * own
     keep = i < plane
@@ -365,8 +363,8 @@ def fill(veil, drawing, mask, lines, tensor, own, factor, BLOCK: tl.constexpr):
 
 @triton.jit
 def compose(base, eyes, light, flow, added, mask, crop, alpha, broken, size, own, coarse, fine, limit, BLOCK: tl.constexpr):
-    """What lite's outputs make of `mix`'s base (size, size, 3) and the drawing's mask: crop and alpha of the same size. light (3, coarse, coarse), flow
-    and added (2 and 4, fine, fine); eyes (own, own): see `livecam.swap._lite_tensor.compose`. limit: greatest displacement in pixels.
+    """What lite's outputs make of `mix`'s base (size, size, 3) and the drawing's mask: crop and alpha of the same size. light (3, coarse, coarse),
+    flow and added (2 and 4, fine, fine); eyes (own, own): see `livecam.swap._lite_tensor.compose`. limit: greatest displacement in pixels.
     broken (1,) int32 becomes 1 when a value is not finite."""
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     keep = n < size * size

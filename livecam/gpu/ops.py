@@ -98,8 +98,8 @@ class Blocks:
 
 
 def sample_row(matrix: F64, blocks: Blocks, size: tuple[int, int], inner: tuple[int, int, int, int] | None = None, out: F32 | None = None) -> F32:
-    """The table of `sample`. matrix: (2, 3) frame -> inner part of the output; size: (height, width) of the output; inner: left, top, width, height of
-    what is sampled in it (else all of it). Raises StageError for a matrix without an inverse."""
+    """The table of `sample`. matrix: (2, 3) frame -> inner part of the output; size: (height, width) of the output; inner: left, top, width, height
+    of what is sampled in it (else all of it). Raises StageError for a matrix without an inverse."""
     try:
         back = geometry.invert(matrix)
     except ValueError as error:
@@ -143,15 +143,14 @@ def sample(
     )  # fmt: skip
 
 
-def view_of(matrix: F64, side_px: float, angle_deg: float, frame: tuple[int, int], size: int) -> tuple[F64, Blocks]:
-    """For a landmark network's turned square of the frame: matrix and blocks for `sample_row`. matrix: frame -> picture of `size` px; side_px, angle_deg:
-    the square in the frame, which is averaged over blocks when it is at least twice as large as the picture; frame: (height, width).
+def view_of(matrix: F64, side_px: float, frame: tuple[int, int], size: int) -> tuple[F64, Blocks]:
+    """For a landmark network's turned square of the frame: matrix and blocks for `sample_row`. matrix: frame -> picture of `size` px; side_px: the
+    square's side in the frame, which is averaged over blocks when it is at least twice as large as the picture; frame: (height, width).
 
     As `livecam.track._region.crop_rgb`, whose blocks begin at the square's corner; here they begin at a multiple of their side."""
     height, width = frame
     factor = 1 << (max(1, min(int(side_px // size), MOST_FACTOR)).bit_length() - 1)
-    del angle_deg
-    return matrix, Blocks.whole(height, width, factor) if min(height, width) >= 2 * factor else Blocks.whole(height, width)
+    return matrix, Blocks.whole(height, width, factor if min(height, width) >= 2 * factor else 1)
 
 
 def see_whole(frame: Tensor, form: Format, fit: Fit, tensor: Tensor) -> None:

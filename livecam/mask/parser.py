@@ -27,6 +27,8 @@ from livecam.types import F32, MESH_POINTS, U8, Alignment, Face
 
 MODEL = "parser"
 """The model's card."""
+HALF = {"precision": "fp16"}
+"""On a card: a map of shares needs no more."""
 GLASSES, OCCLUDER = 6, 7
 """Classes of the network."""
 IDLE_PERIOD = 6
@@ -242,7 +244,7 @@ def load(store: Store, threads: int = 1) -> Occlusion | None:
     """The network that comes with livecam; None when it does not. Raises ModelFileError (damaged), ModelShapeError (another network)."""
     if MODEL not in store.cards or not store.file_path(MODEL).exists():
         return None
-    network = runtimes.load("openvino", store.path(MODEL), threads, store.compiled_dir)
+    network = runtimes.place(store.elsewhere, store.path(MODEL), threads, store.compiled_dir, HALF if store.elsewhere else None)
     return wrap(network, store.card(MODEL).licence)
 
 

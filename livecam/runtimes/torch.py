@@ -57,7 +57,7 @@ class TorchRuntime:
             for place, result in zip(self._results, results, strict=True):
                 place.copy_(result)
         else:
-            self._results = tuple(result.clone() for result in results)
+            self._results = tuple(result.clone(memory_format=torch.contiguous_format) for result in results)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -84,7 +84,8 @@ def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
 
     Raises ModelFileError (none there, or one is damaged), ModelShapeError (a network of another form).
     """
-    found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name) if model else _shipped(store, name))}
+    int8 = store.elsewhere is None  # INT8 is for CPUs: a card multiplies halves as fast
+    found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name, int8) if model else _shipped(store, name, int8))}
     if not found:
         where = f"at {model!r}" if model else "with this version of livecam"
         raise ModelFileError(
@@ -94,9 +95,10 @@ def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
     return tuple(_load(name, files, store, threads) for name, files in found.items())
 
 
-def _shipped(store: Store, name: str) -> _Files | None:
+def _shipped(store: Store, name: str, int8: bool) -> _Files | None:
     """The files of a tier by their cards; None when there are no such cards. Raises ModelFileError when a file is not the one on its card."""
-    mapper, choices = f"{name}_mapper", [card for card in (f"{name}_int8", name) if card in store.cards]
+    wanted = (f"{name}_int8", name) if int8 else (name,)
+    mapper, choices = f"{name}_mapper", [card for card in wanted if card in store.cards]
     if mapper not in store.cards or not choices:
         return None
     _check_crop(store.card(choices[0]), CropSpec(NAMES[name], SCALE.template, SCALE.scale, SCALE.offset))
@@ -111,14 +113,14 @@ def _check_crop(card: Card, wanted: CropSpec) -> None:
         raise ModelShapeError(f"model card {card.id!r}: expected the crop {wanted}, found {stated}; install livecam again")
 
 
-def _in_folder(folder: Path, name: str) -> _Files | None:
+def _in_folder(folder: Path, name: str, int8: bool = True) -> _Files | None:
     """folder: or one network file, whose mapper lies beside it."""
     if folder.is_file():
         mapper = folder.parent / f"{name}-mapper.safetensors"
         fits = folder.stem.startswith(name) and mapper.is_file()
         return _Files(folder, mapper, folder.stem.endswith("-int8"), f"weights of your own, {folder.name}") if fits else None
     mapper = folder / f"{name}-mapper.safetensors"
-    for network in (folder / f"{name}-int8.onnx", folder / f"{name}.onnx"):
+    for network in ([folder / f"{name}-int8.onnx"] if int8 else []) + [folder / f"{name}.onnx"]:
         if network.is_file() and mapper.is_file():
             return _Files(network, mapper, network.stem.endswith("-int8"), f"weights of your own in {folder.name}")
     return None
@@ -127,7 +129,7 @@ def _in_folder(folder: Path, name: str) -> _Files | None:
 def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
     data = _gate.read_file(files.network)
     _gate.check_onnx(data, str(files.network))
-    network = runtimes.load("openvino", data, threads, store.compiled_dir)
+    network = runtimes.place(store.elsewhere, data, threads, store.compiled_dir, {"precision": "fp16"} if store.elsewhere else None)
     mapper = read_mapper(files.mapper)
     size, film = NAMES[name], len(mapper.second_bias)
     _expect(files.network, "inputs", network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class _Bench:
     tier: Tier
     x: F32
     film: F32
+    refiner: Any = None
+    """On a card: livecam.gpu.lite.Refiner."""
 
 
 class Base(Protocol):
@@ -117,6 +119,16 @@ class LiteSwapper:
         """Make `persona` the identity from the next `swap` on. Raises PersonaError, ModelFileError."""
         self.prepare(persona)()
 
+    def warm_up(self) -> None:
+        """On a card: compile and record what the first frame would wait for."""
+        for bench in self._benches.values():
+            own = bench.tier.size_px
+            small, plane = np.zeros((own, own, 3), np.uint8), np.zeros((own, own), np.uint8)
+            for _, size in SIZES_PX:
+                if bench.refiner is not None and bench.refiner.fits(size):
+                    drawn = Swapped(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8))
+                    bench.refiner.refine(small, small, plane, bench.film, drawn)
+
     def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
         """Draw the persona on `face` (needs its 478-point mesh). Raises StageError: no persona worn, no mesh, another size, not finite."""
         if not self._worn:
@@ -139,6 +151,8 @@ class LiteSwapper:
         wearer, drawing, mask = (tensor.resized(picture, own) for picture in (crop, base.crop, base.mask))
         lined = lines.draw((landmarks + 0.5) * np.float32(own / size) - 0.5, own)
         veil = lines.veiled(wearer)
+        if bench.refiner is not None and bench.refiner.fits(size):
+            return bench.refiner.refine(veil, lined, lines.open_eyes(lined), bench.film, base)
         tensor.fill(veil, drawing, mask, lined, bench.x)
         result = bench.tier.network.run({"x": bench.x, "film": bench.film})
         return tensor.compose(veil, lines.open_eyes(lined), result["light"], result["flow"], result["change"], base.crop, base.mask)
@@ -151,7 +165,12 @@ def _spec(size_px: int) -> CropSpec:
 def _bench(tier: Tier) -> _Bench:
     size = tier.size_px
     film = np.zeros((1, len(tier.mapper.second_bias)), np.float32)
-    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film)
+    refiner = None
+    if hasattr(tier.network, "card"):
+        from livecam.gpu.lite import Refiner
+
+        refiner = Refiner(cast(Any, tier.network), tensor.FLOW_LIMIT)
+    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film, refiner)
 
 
 def _landmarks(face: Face, alignment: Alignment) -> F32:

@@ -166,7 +166,7 @@ def test_a_landmark_networks_view(side: float, mirrored: bool) -> None:
     """Averaged over blocks when the region is much larger than the network's picture; RGB 0..1, channels last."""
     frame, region, size = smooth(160, 200, 6), _region.Region(90.0, 70.0, side, 23.0), 32
     wanted = _region.crop_rgb(frame, region, size, mirrored)
-    matrix, blocks = ops.view_of(region.matrix(size, mirrored), region.side_px, region.angle_deg, (160, 200), size)
+    matrix, blocks = ops.view_of(region.matrix(size, mirrored), region.side_px, (160, 200), size)
     tensor = up(np.zeros((1, size, size, 3), np.float32))
     ops.sample(up(frame), "BGR", up(ops.sample_row(matrix, blocks, (size, size))), (size, size), tensor=tensor, normal=ops.Normal(planes=False))
     assert np.abs(tensor.cpu().numpy()[0] - wanted).max() * 255.0 <= 1.01 + (3.0 if blocks.factor == 1 else 0.0)  # OpenCV's own steps of 1/32 px
