@@ -130,6 +130,8 @@ class RunConfig:
     """Where frames are drawn and networks run: cpu, cuda (an NVIDIA card; needs the extra torch), or auto (a card if there is one)."""
     threads: int = 1
     """Threads per network."""
+    budget: str = ""
+    """Longest time of a frame, such as 16ms: when 95 % pass it, quality steps down until they do not, and up again when there is room."""
     cache_dir: Path = field(default_factory=lambda: Path(os.environ.get("LIVECAM_CACHE") or platformdirs.user_cache_dir("livecam", appauthor=False)))
     """Folder of model files and compiled code."""
 

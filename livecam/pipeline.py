@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -137,6 +137,9 @@ class Pipeline:
         self.choice = Choice.parse(config.swap.faces, config.swap.leave_open)
         self.policy = Policy(config.detect)
         self.notices: dict[str, str] = {}
+        self.occlusion = occlusion
+        self.most_crop_px = 0
+        """Generators that take any size get no larger crops; 0: as they choose."""
         self._score = config.detect.score
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker
@@ -226,6 +229,12 @@ class Pipeline:
         return bool(getattr(self.swapper, "any_size", False))
 
     def _crop_spec(self, face: Face) -> CropSpec:
+        spec = self._wished_spec(face)
+        if self.most_crop_px and spec.size_px > self.most_crop_px and self._any_size():
+            return replace(spec, size_px=self.most_crop_px)
+        return spec
+
+    def _wished_spec(self, face: Face) -> CropSpec:
         width = float(face.box_px[2] - face.box_px[0])
         choose = getattr(self.swapper, "crop_for", None)
         if choose is not None:

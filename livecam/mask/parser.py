@@ -95,6 +95,8 @@ class Occlusion:
     network: Runtime
     size_px: int
     licence: str
+    idle_period: int = IDLE_PERIOD
+    """With nothing before a face the network looks at every so manieth frame."""
     _tracks: dict[int, _Track] = field(default_factory=dict[int, _Track])
     _input: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     _count: int = 0
@@ -111,7 +113,7 @@ class Occlusion:
         track = self._track(face.track_id)
         track.idle += 1
         blocks = _blocks(wearer)
-        if track.result is None and not track.watch and track.idle < IDLE_PERIOD and not _changed(track.blocks, blocks):
+        if track.result is None and not track.watch and track.idle < self.idle_period and not _changed(track.blocks, blocks):
             return None
         track.idle, track.blocks = 0, blocks
         self._look(track, wearer, face, alignment)

@@ -37,9 +37,9 @@ class TorchRuntime:
     """A network run by PyTorch. Not to be used by two threads at once."""
 
     def __init__(self, network: torch.nn.Module, graph: Graph, given: Sequence[Tensor], recorder: Recorder) -> None:
-        """network: on the device of `given`, which are its inputs from now on, in the graph's order."""
-        self._network = network
-        self._given = tuple(given)
+        """network: on the device of `given`, which are its inputs from now on, in the graph's order; both may be called and filled by others."""
+        self.network = network
+        self.given = tuple(given)
         self._results: tuple[Tensor, ...] = ()
         self.inputs = tuple(TensorSpec(s.name, tuple(t.shape), s.dtype) for s, t in zip(graph.inputs, given, strict=True))
         self._replay = recorder.record(self._forward)
@@ -51,7 +51,7 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def _forward(self) -> None:
-        results = self._network(*self._given)
+        results = self.network(*self.given)
         if self._results:
             # In a graph the results are the graph's own; called each time they are put where they were before.
             for place, result in zip(self._results, results, strict=True):
@@ -63,7 +63,7 @@ class TorchRuntime:
     def tensors(self) -> dict[str, Tensor]:
         """Inputs and outputs where the network reads and writes them, by name: to be filled on the card before `replay`, and read after it."""
         names = [s.name for s in (*self.inputs, *self.outputs)]
-        return dict(zip(names, (*self._given, *self._results), strict=True))
+        return dict(zip(names, (*self.given, *self._results), strict=True))
 
     def replay(self) -> None:
         """One forward pass from and to `tensors`, on the current stream; on a card it is not waited for."""
@@ -79,7 +79,7 @@ class TorchRuntime:
                 wanted = ", ".join(f"{s.name} {list(s.shape)} {s.dtype}" for s in self.inputs)
                 raise StageError(f"PyTorch could not run on {shapes}; the network takes {wanted}")
         try:
-            for spec, place in zip(self.inputs, self._given, strict=True):
+            for spec, place in zip(self.inputs, self.given, strict=True):
                 held = self._sent[spec.name]
                 np.copyto(held.numpy(), inputs[spec.name], casting="unsafe")
                 place.copy_(held, non_blocking=True)
@@ -87,7 +87,7 @@ class TorchRuntime:
             for spec, result in zip(self.outputs, self._results, strict=True):
                 self._got[spec.name].copy_(result, non_blocking=True)
             if self._on_card:
-                torch.cuda.current_stream(self._given[0].device).synchronize()
+                torch.cuda.current_stream(self.given[0].device).synchronize()
         except RuntimeError as error:
             raise StageError(f"PyTorch {torch.__version__} could not run the network: {_first_line(error)}") from error
         return {name: held.numpy() for name, held in self._got.items()}

@@ -83,6 +83,8 @@ class LiteSwapper:
         self._embedders = embedders
         self._benches = {tier.size_px: _bench(tier) for tier in tiers}
         self._worn = False
+        self.refines = True
+        """Whether the network is used; without it the drawing goes out as mesh made it."""
         self._licence = "; ".join(f"{t.name}{' int8' if t.int8 else ''}: {t.licence}" for t in tiers)
 
     @property
@@ -134,6 +136,8 @@ class LiteSwapper:
         if not self._worn:
             raise StageError("the generator lite expects a persona to wear, none was chosen; call wear() first")
         base = self.base.swap(crop, face, alignment)
+        if not self.refines:
+            return base
         bench = self._bench_for(alignment.size_px)
         # base's arrays are this call's own: they are written over.
         if not self._refine(bench, crop, base, _landmarks(face, alignment)):

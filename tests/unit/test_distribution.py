@@ -67,7 +67,7 @@ def test_the_base_is_small_enough() -> None:
     assert size / 2**20 < BASE_LIMIT_MB
 
 
-ON_A_CARD = ("livecam.runtimes.torch", "livecam.runtimes._torch_", "livecam.gpu.")
+ON_A_CARD = ("livecam.runtimes.torch", "livecam.runtimes._torch_", "livecam.gpu.", "livecam.bench.gpu", "livecam.bench._gpu_")
 """Modules of the extra `torch`: nothing else imports them but by name, when a card is asked for."""
 
 
