@@ -97,7 +97,9 @@ def sections(device: torch.device, store: Store, rounds: int, small: bool) -> di
         "peak_fp16_tflops": lambda done: gpu.peak_tflops(clock),
         "copies": lambda done: {name: gpu.copies(clock, *size) for name, size in sizes.items()},
         "kernels": lambda done: {name: gpu.kernels(clock, *size, face_px=0.53 * size[0]) for name, size in sizes.items()},
-        "chains": lambda done: {name: gpu.chains(clock, plans(networks, small), store, *size, counts=(1,) if small else (1, 4)) for name, size in sizes.items()},
+        "chains": lambda done: {
+            name: gpu.chains(clock, plans(networks, small), store, *size, counts=(1,) if small else (1, 4)) for name, size in sizes.items()
+        },
         "networks_untrained": untrained_rows,
         "end_to_end": lambda done: {
             f"{name}, {generator}": gpu.end_to_end(device, store, *(max(n, 240) for n in size), frames=2 if small else 300, generator=generator)

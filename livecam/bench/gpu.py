@@ -337,8 +337,9 @@ def shipped_plans(device: torch.device, store: Store) -> dict[str, ChainPlan]:
     return out
 
 
-def measure(device: torch.device, store: Store, sizes: Mapping[str, tuple[int, int]], rounds: int, frames: int) -> dict[str, Any]:
-    """Everything that can be measured with what comes with livecam: the result of `livecam bench --device cuda`."""
+def measure(name: str, store: Store, sizes: Mapping[str, tuple[int, int]], rounds: int, frames: int) -> dict[str, Any]:
+    """Everything that can be measured with what comes with livecam: the result of `livecam bench --device cuda`. name: of the device."""
+    device = torch_runtime.device_of(name)
     clock = Clock(device, rounds)
     peak = peak_tflops(clock)
     return {
@@ -347,13 +348,13 @@ def measure(device: torch.device, store: Store, sizes: Mapping[str, tuple[int, i
         "card": describe(device),
         "machine": machine.describe(),
         "peak_fp16_tflops": peak,
-        "copies": {name: copies(clock, *size) for name, size in sizes.items()},
-        "kernels": {name: kernels(clock, *size, face_px=0.53 * size[0]) for name, size in sizes.items()},
-        "chains": {name: chains(clock, shipped_plans(device, store), store, *size) for name, size in sizes.items()},
+        "copies": {which: copies(clock, *size) for which, size in sizes.items()},
+        "kernels": {which: kernels(clock, *size, face_px=0.53 * size[0]) for which, size in sizes.items()},
+        "chains": {which: chains(clock, shipped_plans(device, store), store, *size) for which, size in sizes.items()},
         "networks": shipped(clock, store, peak, False),
         "end_to_end": {
-            f"{name}, {generator}": end_to_end(device, store, *size, frames=frames, generator=generator)
-            for name, size in sizes.items()
+            f"{which}, {generator}": end_to_end(device, store, *size, frames=frames, generator=generator)
+            for which, size in sizes.items()
             for generator in ("lite", "mesh")
         },
         "floors_ms": FLOORS_MS,

@@ -64,15 +64,13 @@ def _on_card(run: RunConfig, sizes: list[str], output: Path | None, console: Con
     from livecam import gpu
 
     gpu.chosen("cuda")
-    import torch  # pyright: ignore[reportMissingImports] - the extra
-
     from livecam.bench import gpu as on_card
     from livecam.bench import gpu_picture, measure, report
     from livecam.store import Store
 
     models.fetch_for(Config(swap=SwapConfig(swap="lite"), run=run), console)
     known = {name: (measure.SIZES[name][1], measure.SIZES[name][0]) for name in sizes if name in measure.SIZES}
-    result = on_card.measure(torch.device("cuda"), Store(run.cache_dir), known, rounds=200, frames=300)
+    result = on_card.measure("cuda", Store(run.cache_dir), known, rounds=200, frames=300)
     result["command"] = f"livecam bench --device cuda --size {','.join(known)}"
     if output is None:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
