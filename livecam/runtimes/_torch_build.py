@@ -91,6 +91,9 @@ class _Builder:
         if node.op == "Split":
             keywords["count"] = len(node.outputs)
         given = [self._value(name, node) if name else None for name in node.inputs]
+        if node.op == "QuantizeLinear":
+            steps = torch.iinfo(given[2].what.dtype if len(given) > 2 and given[2] is not None else torch.uint8)
+            keywords |= {"low": steps.min, "high": steps.max}
         tensors = [None if v is None else (_numbers(v, node) if i in op.static else v.what) for i, v in enumerate(given)]
         moving = node.op != "Shape" and any(v is not None and v.made is not None for v in given)
         results = _called(node, op.call, tensors, keywords)

@@ -298,6 +298,24 @@ def fill(shape: Sequence[int], *, value: Tensor | None = None) -> Tensor:
     return torch.full(list(shape), 0.0) if value is None else value.reshape(-1)[0].expand(list(shape)).clone()
 
 
+def quantize(x: Tensor, scale: Sequence[float], zero: Sequence[int] | None = None, *, low: int, high: int) -> Tensor:
+    """x within the range of `low` to `high` steps of `scale` around `zero`, but not rounded to steps: halves and floats are more exact than what the
+    network was made to bear, and rounding would cost a pass over memory for each layer. One scale for all of x."""
+    if len(scale) != 1:
+        raise ModelFileError("activations quantised by channel are not supported")
+    offset = zero[0] if zero else 0
+    return torch.clamp(x, (low - offset) * scale[0], (high - offset) * scale[0])
+
+
+def dequantize(x: Tensor, scale: Sequence[float], zero: Sequence[int] | None = None, *, axis: int = 1) -> Tensor:
+    """(x - zero) * scale of whole numbers (weights); what `quantize` gave is no step count and stays."""
+    if x.is_floating_point():
+        return x
+    shape = [-1 if i == axis % x.ndim else 1 for i in range(x.ndim)] if len(scale) > 1 else [1] * x.ndim
+    factor = torch.tensor(scale, dtype=torch.float32).reshape(shape)
+    return (x.float() - torch.tensor(zero or [0], dtype=torch.float32).reshape(shape if zero and len(zero) > 1 else [1] * x.ndim)) * factor
+
+
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     return torch.softmax(x.float(), dim=axis)
 
@@ -366,6 +384,8 @@ OPS: dict[str, Op] = {
     "ConstantOfShape": Op(fill, static=(0,)),
     "Expand": Op(expand, static=(1,)),
     "Identity": Op(identity),
+    "QuantizeLinear": Op(quantize, static=(1, 2), ignored=("axis", "saturate")),
+    "DequantizeLinear": Op(dequantize, static=(1, 2)),
     "Dropout": Op(identity, ignored=("ratio", "seed")),
 }
 """Operators by their ONNX names."""
