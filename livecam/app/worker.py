@@ -186,7 +186,7 @@ class Worker:
         if size != self._size:
             if self._size != (0, 0):
                 pipeline.reset()
-                self._link.say("note", f"the camera changed from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}")
+                self._link.say("note", f"the picture changed from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}")
             self._size = size
 
     def _finish(self, frame: Frame, pipeline: Pipeline, newest: Newest) -> None:

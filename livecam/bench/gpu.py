@@ -239,13 +239,14 @@ def chains(
     out: dict[str, Any] = {}
     for name, plan in plans.items():
         for faces in counts:
-            chain = Chain(clock.device, store, plan, height, width, faces)
-            out[f"{name}, {faces} face{'s' if faces > 1 else ''}"] = {
-                "weights": plan.weights,
-                "graph": clock.replayed(chain.work),
-                "called": Clock(clock.device, max(2, clock.rounds // 5)).each(chain.work),
-                "launches": chain.describe(),
-            }
+            with torch.inference_mode():
+                chain = Chain(clock.device, store, plan, height, width, faces)
+                out[f"{name}, {faces} face{'s' if faces > 1 else ''}"] = {
+                    "weights": plan.weights,
+                    "graph": clock.replayed(chain.work),
+                    "called": Clock(clock.device, max(2, clock.rounds // 5)).each(chain.work),
+                    "launches": chain.describe(),
+                }
     return out
 
 
