@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from livecam.errors import ModelFileError, ModelShapeError
-from livecam.runtimes._graph import Graph, Node
+from livecam.runtimes._network import Graph, Node
 from livecam.runtimes._torch_ops import OPS, PRODUCTS
 
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"})

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livecam.errors import MissingExtraError, ModelFileError, ModelShapeError, StageError, UsageError
-from livecam.runtimes import TensorSpec, _fold, _gate, _graph_onnx, _graph_tflite
-from livecam.runtimes._graph import Graph
+from livecam.runtimes import TensorSpec, _fold, _gate, _network_onnx, _network_tflite
+from livecam.runtimes._network import Graph
 
 try:
     import torch
@@ -125,10 +125,10 @@ def read_graph(model: Path | bytes) -> Graph:
     data = model if isinstance(model, bytes) else _gate.read_file(model)
     name = str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
     try:
-        if data[4:8] == _graph_tflite.MAGIC:
-            return _graph_tflite.read(data)
+        if data[4:8] == _network_tflite.MAGIC:
+            return _network_tflite.read(data)
         _gate.check_onnx(data, name)
-        return _graph_onnx.read(_fold.fold_dequantize(data) if _fold.is_blockwise(data) else data)
+        return _network_onnx.read(_fold.fold_dequantize(data) if _fold.is_blockwise(data) else data)
     except ModelFileError as error:
         raise ModelFileError(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from livecam.errors import ModelFileError
 from livecam.runtimes import TensorSpec
 from livecam.runtimes import _protobuf as pb
-from livecam.runtimes._graph import Graph, Node
+from livecam.runtimes._network import Graph, Node
 
 GRAPH_OUTPUT = 12
 NODE_DOMAIN = 7

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from livecam.errors import ModelFileError
 from livecam.runtimes import TensorSpec
-from livecam.runtimes._graph import Graph, Node
+from livecam.runtimes._network import Graph, Node
 
 MAGIC = b"TFL3"
 """Bytes 4..8."""
