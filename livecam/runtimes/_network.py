@@ -1,7 +1,7 @@
 """A network file as plain data: its nodes in order, its constants, what goes in and what comes out.
 
-Operators are ONNX's, whatever the file was (https://onnx.ai/onnx/operators/): `_network_onnx` and `_network_tflite` read into this, a runtime that builds
-its own network (torch) reads from it.
+Operators are ONNX's, whatever the file was (https://onnx.ai/onnx/operators/): `_network_onnx` and `_network_tflite` read into this, a runtime that
+builds its own network (torch) reads from it.
 """
 
 from __future__ import annotations
