@@ -93,10 +93,23 @@ def install(group: str) -> None:
     mark.write_text(now)
 
 
+def install_optional(*packages: str) -> None:
+    """Test tools that the tests can do without (they skip, and say so): tried once for each pyproject.toml, and no failure."""
+    mark = VENV / "installed-optional"
+    now = hashlib.sha256((HERE / "pyproject.toml").read_bytes()).hexdigest()
+    if mark.exists() and mark.read_text() == now:
+        return
+    words = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    if subprocess.call(words, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        print(f"start.py: {' '.join(packages)} could not be installed; the tests that need it will be skipped", flush=True)
+    mark.write_text(now)
+
+
 def run_tests(extra: list[str]) -> None:
     """Fetches the model files, then lint, types, layers, tests; device tests when asked for."""
     devices = "--devices" in extra
     extra = [w for w in extra if w != "--devices"]
+    install_optional("tensorrt-rtx>=1.3")
     call(PYTHON, "-m", "livecam.cli", "models", "fetch", "--all")
     if devices:
         prepare_devices()

@@ -132,6 +132,10 @@ class RunConfig:
     """Threads per network."""
     budget: str = ""
     """Longest time of a frame, such as 16ms: when 95 % pass it, quality steps down until they do not, and up again when there is room."""
+    runtime: Literal["auto", "tensorrt", "torch", "onnx", "openvino"] = "auto"
+    """What runs the generator's network. What must be built first is built while another one draws."""
+    provider: Literal["auto", "cpu", "cuda", "directml", "coreml"] = "auto"
+    """For --runtime onnx: ONNX Runtime's provider; auto is the first that is not the CPU's."""
     cache_dir: Path = field(default_factory=lambda: Path(os.environ.get("LIVECAM_CACHE") or platformdirs.user_cache_dir("livecam", appauthor=False)))
     """Folder of model files and compiled code."""
 

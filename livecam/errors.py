@@ -11,7 +11,9 @@
     │   └── EndOfStreamError      a file played once has ended
     ├── ModelError                a model file, card or runtime
     │   ├── ModelFileError        missing, truncated, altered (SHA-256), or not to be fetched
-    │   └── ModelShapeError       inputs or outputs are not what the card says
+    │   ├── ModelShapeError       inputs or outputs are not what the card says
+    │   ├── ParityError           a compiled network does not reproduce the reference outputs
+    │   └── RuntimeAbsentError    a runtime cannot work on this machine: no card, no driver, no provider
     ├── PersonaError              a persona file is none, is damaged or is refused
     ├── StageError                a stage of the frame path failed on one frame
     │   └── DeviceLostError       the card that it ran on failed: no memory, or it is gone; nothing more will run there
@@ -78,6 +80,14 @@ class ModelFileError(ModelError):
 
 class ModelShapeError(ModelError):
     """A model's inputs or outputs are not what its card says."""
+
+
+class ParityError(ModelError):
+    """A compiled network does not reproduce the reference outputs; its numbers stand in the text."""
+
+
+class RuntimeAbsentError(ModelError):
+    """A runtime cannot work on this machine: no card, no driver, no provider."""
 
 
 class PersonaError(LivecamError):

@@ -129,6 +129,7 @@ class Pipeline:
     ) -> None:
         """occlusion: what sees hands and things before a face; without it the mask is the generator's alone. card: where the frame is drawn, when
         that is not the CPU; detector, tracker and swapper run there too then."""
+        self.on_card = card is not None
         self.device_lost = ""
         """Why the card does nothing more; "" while it works. Every frame is covered then."""
         self.swapper = swapper

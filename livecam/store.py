@@ -18,8 +18,8 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 
 from livecam import _fetch
 from livecam._fetch import FetchError, Source
+from livecam._locks import locked
 from livecam.errors import ModelFileError, UsageError
 
 Progress = Callable[[str, int, int], None]
@@ -156,7 +157,7 @@ class Store:
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path.with_name(card.file + ".lock")):
+            with locked(path.with_name(card.file + ".lock")):
                 if self.check(model_id).state != "ok":
                     self._fetch_from_sources(card, path)
         except OSError as error:
@@ -242,24 +243,3 @@ def _read_json(path: Path) -> object:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Holds an exclusive lock on `path`, waiting for another process to let it go."""
-    with path.open("a+b") as file:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -22,7 +22,9 @@ from livecam.store import Store
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engines export", description="Turn trained weights into the files that livecam runs.")
     parser.add_argument("network", choices=("lite", *others.FORMS))
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="weights.safetensors of a training")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", type=Path, metavar="FILE", help="weights.safetensors of a training")
+    source.add_argument("--random", choices=tuple(others.RANDOM), help="untrained weights of this form, only good for timing")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="livecam/weights, or any folder for `livecam run --model DIR`")
     parser.add_argument("--cards", type=Path, default=None, metavar="DIR", help="also write model cards there (livecam/cards)")
     parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="training set that INT8 ranges are calibrated on")
@@ -31,6 +33,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(args: argparse.Namespace) -> lite.Exported:
+    if args.random:
+        if not args.random.startswith(args.network):
+            raise TrainingError(f"--random {args.random} is no {args.network}; choose one that is")
+        return others.export_random(args.random, args.out)
     if args.network != "lite":
         return others.export(args.network, args.weights, args.out, args.cards)
     people = People.beside(args.data, Store(RunConfig().cache_dir)) if args.data else None

@@ -63,13 +63,13 @@ def export(
     files = {role: out / f"{name}{ending}" for role, ending in endings.items()}
     example = [torch.from_numpy(samples[0][key]) for key in SIGNATURE.inputs]
     onnx_files.write_fp32(lite.generator, example, SIGNATURE, files["fp32"])
-    onnx_files.write_fp16(files["fp32"], files["fp16"], (*HEADS, *_film_nodes(lite)))
+    onnx_files.write_fp16(files["fp32"], files["fp16"])
     _write_mapper(lite, files["mapper"], metadata)
     wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
     report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "strength": strength}
     report["calibration"] = "samples" if data else "noise"
-    for role in ("fp32", "fp16"):
-        report[role] = onnx_files.difference(_run(files[role], samples[:PARITY]), wanted)
+    for role, model in (("fp32", files["fp32"]), ("fp16", onnx_files.rounded(files["fp32"]))):
+        report[role] = onnx_files.difference(_run(model, samples[:PARITY]), wanted)
     report["int8"], report["int8_in_float"] = _write_int8(files, samples, wanted)
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     if card_folder:
@@ -94,12 +94,6 @@ def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Se
         if found["rgb"]["psnr_db"] >= LEAST_INT8_DB:
             break
     return found, list(more)
-
-
-def _film_nodes(lite: Lite) -> list[str]:
-    """Names of the nodes that apply FiLM, which stay in float."""
-    names = [f"/blocks.{i}/{op}" for i in range(lite.config.blocks) for op in ("Mul", "Add")]
-    return [*names, "/up1/Mul", "/up1/Add_1", "/Split", "/Unsqueeze"]
 
 
 def _samples(lite: Lite, data: Path | None, people: People | None) -> list[Arrays]:
@@ -136,9 +130,9 @@ def _torch(lite: Lite, sample: Arrays) -> Arrays:
         return _picture(sample, lite.generator(*(torch.from_numpy(sample[key]) for key in SIGNATURE.inputs)))
 
 
-def _run(path: Path, samples: Sequence[Arrays]) -> list[Arrays]:
-    """The pictures that a file draws."""
-    found = onnx_files.run(path, samples)
+def _run(model: Path | bytes, samples: Sequence[Arrays]) -> list[Arrays]:
+    """The pictures that a model draws."""
+    found = onnx_files.run(model, samples)
     return [_picture(s, [torch.from_numpy(f[name]) for name in SIGNATURE.outputs]) for s, f in zip(samples, found, strict=True)]
 
 

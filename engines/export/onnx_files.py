@@ -1,6 +1,6 @@
 """A PyTorch network as ONNX: fp32, fp16 and INT8, each held to PyTorch's own output.
 
-fp16: weights and activations in half, inputs and outputs in float; what FiLM scales and what is added to the picture stay in float.
+fp16: weights and activations in half, inputs and outputs in float; what FiLM and AdaIN scale stays in float (livecam/runtimes/_half.py).
 INT8: NNCF's post-training quantisation (QDQ), weights per channel, with seven bits in use: without VNNI, AVX2's multiply-add saturates at eight.
 """
 
@@ -19,8 +19,9 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
+
+from livecam.runtimes import _graph, _half
 
 Arrays = dict[str, NDArray[np.float32]]
 OPSET = 17
@@ -45,18 +46,14 @@ def write_fp32(network: nn.Module, example: Sequence[Tensor], signature: Signatu
     onnx.checker.check_model(str(path))
 
 
-def write_fp16(fp32: Path, path: Path, in_float: Sequence[str], parts_in_float: Sequence[str] = ()) -> None:
-    """Half precision but for the nodes whose names begin with one of `in_float`, or have one of `parts_in_float` in them."""
-    model = onnx.load(str(fp32))
-    names = [node.name for node in model.graph.node]
-    kept = [name for name in names if name.startswith(tuple(in_float)) or any(part in name for part in parts_in_float)]
-    half = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
-    once = {node.output[0]: node for node in reversed(half.graph.node)}
-    # The converter casts a tensor anew, under one name, for each node that wants it in float.
-    kept_nodes = [node for node in half.graph.node if once[node.output[0]] is node]
-    del half.graph.node[:]
-    half.graph.node.extend(kept_nodes)
-    onnx.save(half, str(path))
+def write_fp16(fp32: Path, path: Path) -> None:
+    """Half precision as livecam's own GPU runtimes make it (livecam/runtimes/_half.py)."""
+    onnx.save(_half.halved(_graph.ready(fp32.read_bytes(), str(fp32))), str(path))
+
+
+def rounded(fp32: Path) -> bytes:
+    """The arithmetic of `write_fp16` in a float graph, to be measured: ONNX Runtime's CPU runs a half graph in float and rounds nothing."""
+    return _half.emulated(_graph.ready(fp32.read_bytes(), str(fp32))).SerializeToString()
 
 
 def write_int8(fp32: Path, path: Path, calibration: Sequence[Arrays], in_float: Sequence[str]) -> None:
@@ -74,12 +71,12 @@ def write_int8(fp32: Path, path: Path, calibration: Sequence[Arrays], in_float: 
     onnx.save(quantised, str(path))
 
 
-def run(path: Path, inputs: Sequence[Arrays]) -> list[Arrays]:
+def run(model: Path | bytes, inputs: Sequence[Arrays]) -> list[Arrays]:
     """ONNX Runtime's output for each input."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
     return [dict(zip(names, session.run(names, one), strict=True)) for one in inputs]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from engines.export import cards, onnx_files
 from engines.export.lite import Exported
 from engines.export.onnx_files import Signature
+from engines.nets import lite as lite_net
+from engines.nets import simswap
 from engines.nets.identity import SIDE_PX, Identity, IdentityConfig
 from engines.nets.simswap import IDENTITY_LENGTH, Simswap, SimswapConfig
 from engines.train import checkpoint
 
-ADAIN = ("inject", "head")
-"""Parts of node names that stay in float in fp16: AdaIN's statistics."""
 PARITY = 4
+RANDOM = {**{name: config for name, config in simswap.CONFIGS.items() if name != "tiny"}, "lite256": lite_net.CONFIGS["lite256"]}
+"""Forms that are exported untrained: SimSwap, and the tier of `lite` that has no weights yet."""
+UNTRAINED = 0.02
 
 
 class ByteInput(nn.Module):
@@ -44,13 +47,12 @@ class _Form:
     inputs: Mapping[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     purpose: str
-    in_float: tuple[str, ...] = ()
 
 
 def _simswap(config: Mapping[str, Any]) -> _Form:
     size = int(config["size"])
     shapes = {"target": (1, 3, size, size), "source": (1, IDENTITY_LENGTH)}
-    return _Form(lambda c: Simswap(SimswapConfig(**c)), shapes, ("output",), f"identity injection at {size} px (SimSwap, Chen et al. 2020)", ADAIN)
+    return _Form(lambda c: Simswap(SimswapConfig(**c)), shapes, ("output",), f"identity injection at {size} px (SimSwap, Chen et al. 2020)")
 
 
 def _identity(config: Mapping[str, Any]) -> _Form:
@@ -63,6 +65,12 @@ def _identity_config(config: Mapping[str, Any]) -> IdentityConfig:
     return IdentityConfig(tuple(config["widths"]), tuple(config["blocks"]))
 
 
+def _lite(config: Mapping[str, Any]) -> _Form:
+    size, form = int(config["size"]), lite_net.LiteConfig(**config)
+    shapes = {"x": (1, form.in_channels, size, size), "film": (1, form.film_dim)}
+    return _Form(lambda _: lite_net.Generator(form), shapes, ("light", "flow", "change"), f"lite at {size} px")
+
+
 FORMS: Mapping[str, Callable[[Mapping[str, Any]], _Form]] = {"simswap": _simswap, "identity": _identity}
 
 
@@ -73,17 +81,34 @@ def export(task: str, weights: Path, out: Path, card_folder: Path | None) -> Exp
     form = FORMS[task](config)
     network = form.build(config).eval()
     checkpoint.load_into(network.network if isinstance(network, ByteInput) else network, tensors, weights)
+    exported = _write(network, form, f"{task}{config.get('size', '')}", out)
+    if card_folder:
+        cards.write_plain(card_folder, exported.files["fp32"].stem, exported.files["fp32"], form.purpose, form.inputs, metadata, exported.report)
+    return exported
+
+
+def export_random(which: str, out: Path) -> Exported:
+    """A generator that was never trained (one of RANDOM), for timing. No card: it is not to be run."""
+    config = asdict(RANDOM[which])
+    form = (_simswap if which in simswap.CONFIGS else _lite)(config)
+    torch.manual_seed(0)
+    network = form.build(config).eval()
+    for parameter in network.parameters():
+        if not parameter.any():  # layers that begin as nothing would hide the others
+            nn.init.normal_(parameter, 0.0, UNTRAINED)
+    return _write(network, form, f"{which}-random", out)
+
+
+def _write(network: nn.Module, form: _Form, name: str, out: Path) -> Exported:
     out.mkdir(parents=True, exist_ok=True)
-    name = f"{task}{config.get('size', '')}"
     files = {"fp32": out / f"{name}.onnx", "fp16": out / f"{name}-fp16.onnx"}
     inputs = _inputs(form)
     example = [torch.from_numpy(inputs[0][key]) for key in form.inputs]
     onnx_files.write_fp32(network, example, Signature(tuple(form.inputs), form.outputs), files["fp32"])
-    onnx_files.write_fp16(files["fp32"], files["fp16"], (), form.in_float)
+    onnx_files.write_fp16(files["fp32"], files["fp16"])
     wanted = [_torch(network, form, one) for one in inputs]
-    report: dict[str, object] = {role: onnx_files.difference(onnx_files.run(path, inputs), wanted) for role, path in files.items()}
-    if card_folder:
-        cards.write_plain(card_folder, name, files["fp32"], form.purpose, form.inputs, metadata, report)
+    models = {"fp32": files["fp32"], "fp16": onnx_files.rounded(files["fp32"])}
+    report: dict[str, object] = {role: onnx_files.difference(onnx_files.run(model, inputs), wanted) for role, model in models.items()}
     return Exported(files, report)
 
 
@@ -103,4 +128,5 @@ def _inputs(form: _Form) -> list[onnx_files.Arrays]:
 
 def _torch(network: nn.Module, form: _Form, inputs: onnx_files.Arrays) -> onnx_files.Arrays:
     with torch.no_grad():
-        return {form.outputs[0]: network(*(torch.from_numpy(inputs[key]) for key in form.inputs)).numpy()}
+        found = network(*(torch.from_numpy(inputs[key]) for key in form.inputs))
+    return dict(zip(form.outputs, (one.numpy() for one in (found if isinstance(found, tuple) else (found,))), strict=True))

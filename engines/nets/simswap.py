@@ -28,7 +28,12 @@ class SimswapConfig:
     blocks: int = 9
 
 
-CONFIGS = {"simswap128": SimswapConfig(), "simswap224": SimswapConfig(size=224), "tiny": SimswapConfig(size=32, width=4, blocks=2)}
+CONFIGS = {
+    "simswap128": SimswapConfig(),
+    "simswap224": SimswapConfig(size=224),
+    "simswap224-paper": SimswapConfig(size=224, width=64),
+    "tiny": SimswapConfig(size=32, width=4, blocks=2),
+}
 
 
 class AdaIn(nn.Module):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import cast
 
 import numpy as np
 
 from livecam import align, capture, detect, gpu, image, mask, persona, registry, swap, track
+from livecam.app.engine_room import EngineRoom, Refittable, maker
 from livecam.app.meanwhile import Meanwhile
 from livecam.app.wardrobe import PutOn, Wardrobe
 from livecam.capture import Newest
@@ -15,6 +17,7 @@ from livecam.config import Config
 from livecam.errors import DeviceLostError, ModelError, PersonaError, UsageError
 from livecam.guard.link import WorkerLink
 from livecam.pipeline import FrameOnCard, Pipeline
+from livecam.runtimes import _choice
 from livecam.store import Store
 from livecam.telemetry import Telemetry
 from livecam.types import CropSpec, Detection, Frame, VideoFormat
@@ -134,6 +137,24 @@ def wardrobe(pipeline: Pipeline) -> Wardrobe:
         return chosen.id, pipeline.swapper.prepare(chosen)
 
     return Wardrobe(make, persona.names(), pipeline.worn)
+
+
+def engine_room(pipeline: Pipeline, config: Config, link: WorkerLink) -> EngineRoom | None:
+    """Makes a faster runtime ready for `pipeline`'s generator while it draws; None when there is none to be had, or the generator has no network.
+
+    Tells main what was chosen, and why. Raises UsageError (a runtime asked for by name that cannot work here)."""
+    asked = config.run.runtime
+    if not hasattr(pipeline.swapper, "prepare_network"):
+        if asked != _choice.AUTO:
+            raise UsageError(f"--runtime {asked} is for a generator with a network; {config.swap.swap!r} has none, take --swap lite or --swap onnx")
+        return None
+    swapper = cast(Refittable, pipeline.swapper)
+    choice = _choice.choose(asked, config.run.provider, swapper.runtime)
+    link.say("note", f"runtime: {choice}")
+    if not choice.wanted:
+        return None
+    make = maker(swapper, config.run.threads, config.run.cache_dir, config.run.provider)
+    return EngineRoom(make, choice.wanted, choice.plain)
 
 
 def first_persona() -> str:

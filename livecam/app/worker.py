@@ -22,6 +22,7 @@ from livecam.errors import EndOfStreamError, LivecamError
 from livecam.guard.link import MainGoneError, WorkerLink
 
 if TYPE_CHECKING:
+    from livecam.app.engine_room import EngineRoom
     from livecam.app.wardrobe import Wardrobe
     from livecam.capture import Newest
     from livecam.pipeline import Finished, Pipeline
@@ -78,6 +79,7 @@ class Worker:
         self._worn = ""
         self._shrink = 1.0
         self._governor = Governor(0.0, ())
+        self._engine_room: EngineRoom | None = None
 
     def run(self) -> None:
         """Opens the camera, loads the networks meanwhile, then finishes frames."""
@@ -91,6 +93,7 @@ class Worker:
             made = loading.result()
             self._wardrobe = build.wardrobe(made)
             self._govern(made)
+            self._engine_room = None if made.on_card else build.engine_room(made, self._config, self._link)
             self._link.say("ready", made.notices)
             while True:
                 self._step(newest, made)
@@ -154,6 +157,7 @@ class Worker:
             self._obey(command, newest, pipeline)
         frame = self._take(newest)
         self._dress()
+        self._refit()
         if frame is None:
             self._link.alive()
         else:
@@ -239,6 +243,17 @@ class Worker:
             ready.put_on()
             self._worn = ready.id
             self._link.say("persona", ready.id)
+
+    def _refit(self) -> None:
+        """A faster runtime takes over as soon as it is ready, between two frames; the plain one draws until then."""
+        if self._engine_room is None:
+            return
+        while (line := self._engine_room.news()) is not None:
+            self._link.say("note", line)
+        made = self._engine_room.take()
+        if made is not None:
+            made.put_on()
+            self._link.say("note", made.text)
 
     def _report(self, newest: Newest, pipeline: Pipeline) -> None:
         lost = newest.lost

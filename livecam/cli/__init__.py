@@ -30,6 +30,7 @@ VERBS = {
     "devices": "List cameras and outputs, and what to type to choose one.",
     "models": "List, fetch and verify model files.",
     "persona": "List personas, or show one.",
+    "engine": "Build, list, verify and clean TensorRT engines.",
     "bench": "Measure this machine: every stage, end to end, against the usual way of building it.",
     "doctor": "Check the installation, cameras, virtual cameras and models, and say what to do.",
 }

@@ -6,7 +6,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Annotated
@@ -16,33 +15,26 @@ from rich.console import Console
 from rich.table import Table
 
 from livecam import capture, output, persona
+from livecam.cli import _doctor_runtimes
+from livecam.cli._finding import FAIL, OK, STYLE, WARN, Finding
 from livecam.config import RunConfig
 from livecam.errors import LivecamError
 from livecam.store import Store
 
 app = App(name="doctor")
 
-OK, WARN, FAIL = "ok", "note", "fail"
-STYLE = {OK: "green", WARN: "yellow", FAIL: "bold red"}
 NEEDED_MB = 500
 BASE = ("numpy", "opencv-python-headless", "numba", "openvino", "onnxruntime", "safetensors", "aiohttp", "rich", "cyclopts")
 CV2_OWNERS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python-headless")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report. level: "ok", "note" or "fail"; way_out: what to do, or ""."""
-
-    level: str
-    what: str
-    found: str
-    way_out: str = ""
-
-
 @app.default
 def doctor(*, run: Annotated[RunConfig, Parameter(name="*")] = RunConfig()) -> None:  # noqa: B008 - frozen
     """Check the installation, cameras, virtual cameras and models, and say what to do. Ends with exit code 1 when livecam cannot run."""
-    checks: tuple[Callable[[RunConfig], list[Finding]], ...] = (_python, _packages, _second_cv2, _disk, _models, _personas, _cameras, _outputs)
+    checks: tuple[Callable[[RunConfig], list[Finding]], ...] = (
+        *(_python, _packages, _second_cv2, _disk, _models, _personas, _cameras, _outputs),
+        *_doctor_runtimes.CHECKS,
+    )
     findings = [finding for check in checks for finding in check(run)]
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:

@@ -1,7 +1,11 @@
-"""Room `runtimes`: tensors in, tensors out; knows no model by name. One file per runtime: openvino, onnx.
+"""Room `runtimes`: tensors in, tensors out; knows no model by name. One file per runtime: openvino, onnx, tensorrt.
 
 Each member module has
-`open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime`.
+`open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime`,
+and may have `answer(options) -> str`: cheaply, what it would run on; raises RuntimeAbsentError or MissingExtraError when that is nothing.
+Options that a member does not know it leaves alone; all know "progress": Callable[[share, what], object], told while something is built.
+A runtime that is not exact (half precision, a card's own arithmetic) says so by an attribute `approximate = True`: `load` then holds it to the
+reference (_parity).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livecam import registry
+from livecam.errors import LivecamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +59,16 @@ def place(
 
 
 def load(name: str, model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime:
-    """`model` compiled by runtime `name`. Raises UsageError, MissingExtraError, ModelFileError (unreadable), ModelShapeError."""
-    return registry.load_module("runtimes", name).open(model, threads, cache_dir, options)
+    """`model` compiled by runtime `name`; one that is not exact only after it passed the parity gate (_parity).
+
+    Raises UsageError, MissingExtraError, RuntimeAbsentError, ModelFileError (unreadable), ModelShapeError, ParityError (with its numbers)."""
+    runtime: Runtime = registry.load_module("runtimes", name).open(model, threads, cache_dir, options)
+    if getattr(runtime, "approximate", False):
+        from livecam.runtimes import _engines, _parity  # both are built upon this module
+
+        try:
+            _parity.check(runtime, _engines.reference(model, cache_dir, options), name)
+        except LivecamError:
+            getattr(runtime, "close", lambda: None)()
+            raise
+    return runtime

@@ -1,8 +1,10 @@
-"""Runtime `onnx`: ONNX Runtime on the CPU.
+"""Runtime `onnx`: ONNX Runtime, on the CPU or by another of its providers: CUDA (NVIDIA), DirectML (Windows), CoreML (Apple).
 
 Models whose weights lie in other files ("external data") are refused: such a file may name any path of the machine.
+A provider that gives the network, or a part of it, to the CPU instead is refused by name: ONNX Runtime does so without a word.
 
-Options: "shapes": {symbolic dimension name: size} fixes free dimensions.
+Options: "shapes": {symbolic dimension name: size} fixes free dimensions; "provider": "cpu" (default), "cuda", "directml", "coreml", or "auto", the
+first of these that is there and not the CPU.
 """
 
 from __future__ import annotations
@@ -16,9 +18,17 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state  # pyright: ignore[reportAttributeAccessIssue]
 
-from livecam.errors import ModelFileError, ModelShapeError, StageError
+from livecam.errors import ModelFileError, ModelShapeError, RuntimeAbsentError, StageError, UsageError
 from livecam.runtimes import TensorSpec, _fold, _gate
 
+CPU, AUTO = "cpu", "auto"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "directml": "DmlExecutionProvider", "coreml": "CoreMLExecutionProvider", CPU: "CPUExecutionProvider"}
+"""Ours to ONNX Runtime's, in the order in which "auto" tries them."""
+WAYS_OUT = {
+    "cuda": "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    "directml": "on Windows: pip uninstall onnxruntime, then pip install onnxruntime-directml",
+    "coreml": "it comes with onnxruntime on macOS alone",
+}
 ERROR_SEVERITY = 3
 """onnxruntime's log level at which only errors are written."""
 
@@ -33,19 +43,20 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 
-# onnxruntime raises classes of its own that share no base but Exception.
-_FAILURES: tuple[type[Exception], ...] = (
+FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     *(v for v in vars(onnxruntime_pybind11_state).values() if isinstance(v, type) and issubclass(v, Exception)),
 )
+"""onnxruntime raises classes of its own that share no base but Exception."""
 
 
 class OnnxRuntime:
     """A network run by ONNX Runtime."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, provider: str) -> None:
         self._session = session
+        self.approximate = provider != CPU
         self.inputs = tuple(_spec(arg) for arg in session.get_inputs())
         self.outputs = tuple(_spec(arg) for arg in session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
@@ -58,7 +69,7 @@ class OnnxRuntime:
         feeds = {name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()}
         try:
             results = self._session.run(self._names, feeds)
-        except _FAILURES as error:
+        except FAILURES as error:
             shapes = {name: array.shape for name, array in inputs.items()}
             wanted = ", ".join(f"{s.name} {list(s.shape)} {s.dtype}" for s in self.inputs)
             raise StageError(f"ONNX Runtime could not run on {shapes}; the network takes {wanted}: {_first_line(error)}") from error
@@ -68,8 +79,10 @@ class OnnxRuntime:
 def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> OnnxRuntime:
     """`model` loaded for `threads` CPU threads. `cache_dir` is not used: sessions start fast.
 
-    Raises ModelFileError (missing, not ONNX, weights outside the file), ModelShapeError (asked-for shapes do not fit).
+    Raises ModelFileError (missing, not ONNX, weights outside the file), ModelShapeError (asked-for shapes do not fit), RuntimeAbsentError (the
+    provider is not there, or leaves the network to the CPU), UsageError (unknown provider).
     """
+    provider = _provider(str((options or {}).get("provider", CPU)))
     data = model if isinstance(model, bytes) else _gate.read_file(model)
     name = str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
     _gate.check_onnx(data, name)
@@ -78,18 +91,47 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     shapes = cast("Mapping[str, int]", (options or {}).get("shapes") or {})
     try:
         # From bytes, onnxruntime knows no folder and refuses external data.
-        session = ort.InferenceSession(data, _session_options(threads, shapes), providers=["CPUExecutionProvider"])
-    except _FAILURES as error:
+        session = ort.InferenceSession(data, _session_options(threads, shapes, provider), providers=[PROVIDERS[provider]])
+    except FAILURES as error:
         text = _first_line(error)
+        if provider != CPU:
+            raise RuntimeAbsentError(f"ONNX Runtime's provider {provider} does not run all of {name}: {text}") from error
         if "external" in text.lower():
             raise ModelFileError(f"{name} keeps its weights in other files, which is refused; convert it into one file first: {text}") from error
         kind = ModelShapeError if shapes else ModelFileError
         raise kind(f"{name} is not a model that ONNX Runtime {ort.__version__} can load: {text}") from error
-    return OnnxRuntime(session)
+    used = session.get_providers()
+    if used[:1] != [PROVIDERS[provider]]:
+        raise RuntimeAbsentError(f"ONNX Runtime's provider {provider} silently left {name} to {', '.join(used)}; look at `livecam doctor`")
+    return OnnxRuntime(session, provider)
 
 
-def _session_options(threads: int, shapes: Mapping[str, int]) -> Any:
+def answer(options: Mapping[str, object] | None = None) -> str:
+    """What it would run on. Raises RuntimeAbsentError, UsageError."""
+    return f"ONNX Runtime {ort.__version__}, provider {_provider(str((options or {}).get('provider', CPU)))}"
+
+
+def providers() -> tuple[str, ...]:
+    """Those of PROVIDERS that this build of ONNX Runtime says it has."""
+    there = ort.get_available_providers()
+    return tuple(name for name, own in PROVIDERS.items() if own in there)
+
+
+def _provider(asked: str) -> str:
+    """The provider to use. Raises UsageError (unknown), RuntimeAbsentError (not in this build)."""
+    if asked not in (*PROVIDERS, AUTO):
+        raise UsageError(f"provider {asked!r} is unknown; choose one of: {', '.join((AUTO, *PROVIDERS))}")
+    there = providers()
+    chosen = there[0] if asked == AUTO else asked
+    if chosen not in there:
+        raise RuntimeAbsentError(f"ONNX Runtime {ort.__version__} here has no provider {asked}, only {', '.join(there)}; {WAYS_OUT[asked]}")
+    return chosen
+
+
+def _session_options(threads: int, shapes: Mapping[str, int], provider: str) -> Any:
     options: Any = ort.SessionOptions()
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL

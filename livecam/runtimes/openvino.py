@@ -34,8 +34,8 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
-        self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        self.inputs = tuple(spec_of(port) for port in compiled.inputs)
+        self.outputs = tuple(spec_of(port) for port in compiled.outputs)
         self._request = compiled.create_infer_request()
         self._index = {spec.name: i for i, spec in enumerate(self.inputs)}
         self._dtypes = [np.dtype(spec.dtype) for spec in self.inputs]
@@ -72,7 +72,7 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
         kept = _by_path(core, model, threads, cache_dir)
         if kept is not None:
             return kept
-    network = _read(core, model)
+    network = read(model, core)
     if shapes:
         try:
             network.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
@@ -113,7 +113,9 @@ def _settings(threads: int) -> dict[str, Any]:
     }
 
 
-def _read(core: ov.Core, model: Path | bytes) -> ov.Model:
+def read(model: Path | bytes, core: ov.Core | None = None) -> ov.Model:
+    """`model` as OpenVINO's graph, not compiled. Raises ModelFileError."""
+    core = core or ov.Core()
     if isinstance(model, Path) and not model.is_file():
         raise ModelFileError(f"model file {model} does not exist")
     try:
@@ -143,7 +145,8 @@ def _folded(model: Path | bytes) -> bytes | None:
     return folded if folded != data else None
 
 
-def _spec(port: Any) -> TensorSpec:
+def spec_of(port: Any) -> TensorSpec:
+    """Name, shape and type of an input or output of a network."""
     # A tensor has several names after graph passes; the file's own one stands on its Result node.
     friendly = str(port.get_node().get_friendly_name()).split("/sink_port_")[0]
     names: set[str] = set(port.get_names())

@@ -2,19 +2,27 @@
 
 Each member module has `open(config: SwapConfig, store: Store, threads: int) -> Swapper`, and may have `warm_up()`.
 `auto` is the first of AUTO whose weights are there and load.
+
+A swapper whose networks another runtime may run has `runtime: str`, the one that runs them by itself, and `prepare_network(remake: Remake)`: like
+`prepare`, it may take long, may be called from another thread, changes nothing yet, and what it returns takes no time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from livecam import registry
 from livecam.config import SwapConfig
 from livecam.errors import ModelError
+from livecam.runtimes import Runtime
 from livecam.store import Store
 from livecam.types import U8, Alignment, CropSpec, Face, Persona, Swapped
+
+Remake = Callable[[Path, Runtime], Runtime]
+"""(the network's file in float32, what runs it now) -> what is to run it. Raises ModelError, StageError."""
 
 
 class Swapper(Protocol):

@@ -26,6 +26,8 @@ from livecam.runtimes import Runtime, TensorSpec, _gate
 from livecam.store import Card, Store
 from livecam.types import F32, CropSpec
 
+RUNTIME = "openvino"
+"""What runs the networks until something faster is ready: INT8 is its own."""
 NAMES = {"lite128": 128, "lite256": 256}
 """Names of tiers, and the crop's side in pixels; small faces first."""
 SCALE = CropSpec(256, offset=(0.0, -0.06))
@@ -59,7 +61,8 @@ class Mapper:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One crop size: name ("lite128"), side in pixels, the compiled network, its mapper, and whether it is quantised."""
+    """One crop size: name ("lite128"), side in pixels, the compiled network, its mapper, whether it is quantised, and its file in float32, of which
+    other runtimes make theirs."""
 
     name: str
     size_px: int
@@ -67,6 +70,7 @@ class Tier:
     mapper: Mapper
     int8: bool
     licence: str
+    exact: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class _Files:
     mapper: Path
     int8: bool
     licence: str
+    exact: Path
 
 
 def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
@@ -102,7 +107,8 @@ def _shipped(store: Store, name: str, int8: bool) -> _Files | None:
     if mapper not in store.cards or not choices:
         return None
     _check_crop(store.card(choices[0]), CropSpec(NAMES[name], SCALE.template, SCALE.scale, SCALE.offset))
-    return _Files(store.path(choices[0]), store.path(mapper), choices[0].endswith("_int8"), store.card(choices[0]).licence)
+    network, exact = store.path(choices[0]), store.path(choices[-1])
+    return _Files(network, store.path(mapper), choices[0].endswith("_int8"), store.card(choices[0]).licence, exact)
 
 
 def _check_crop(card: Card, wanted: CropSpec) -> None:
@@ -118,23 +124,32 @@ def _in_folder(folder: Path, name: str, int8: bool = True) -> _Files | None:
     if folder.is_file():
         mapper = folder.parent / f"{name}-mapper.safetensors"
         fits = folder.stem.startswith(name) and mapper.is_file()
-        return _Files(folder, mapper, folder.stem.endswith("-int8"), f"weights of your own, {folder.name}") if fits else None
+        own = f"weights of your own, {folder.name}"
+        return _Files(folder, mapper, folder.stem.endswith("-int8"), own, folder) if fits else None
     mapper = folder / f"{name}-mapper.safetensors"
     for network in ([folder / f"{name}-int8.onnx"] if int8 else []) + [folder / f"{name}.onnx"]:
         if network.is_file() and mapper.is_file():
-            return _Files(network, mapper, network.stem.endswith("-int8"), f"weights of your own in {folder.name}")
+            exact = folder / f"{name}.onnx"
+            own = f"weights of your own in {folder.name}"
+            return _Files(network, mapper, network.stem.endswith("-int8"), own, exact if exact.is_file() else network)
     return None
 
 
 def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
     data = _gate.read_file(files.network)
     _gate.check_onnx(data, str(files.network))
-    network = runtimes.place(store.elsewhere, data, threads, store.compiled_dir, {"precision": "fp16"} if store.elsewhere else None)
-    mapper = read_mapper(files.mapper)
-    size, film = NAMES[name], len(mapper.second_bias)
-    _expect(files.network, "inputs", network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
-    _expect(files.network, "outputs", network.outputs, OUTPUTS)
-    return Tier(name, size, network, mapper, files.int8, files.licence)
+    options = {"precision": "fp16"} if store.elsewhere else None
+    network = runtimes.place(store.elsewhere, data, threads, store.compiled_dir, options)
+    tier = Tier(name, NAMES[name], network, read_mapper(files.mapper), files.int8, files.licence, files.exact)
+    check_form(tier, files.network)
+    return tier
+
+
+def check_form(tier: Tier, path: Path) -> None:
+    """Raises ModelShapeError when the tier's network, of the file `path`, does not take and give what it should."""
+    size, film = tier.size_px, len(tier.mapper.second_bias)
+    _expect(path, "inputs", tier.network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
+    _expect(path, "outputs", tier.network.outputs, OUTPUTS)
 
 
 def _expect(path: Path, what: str, specs: tuple[TensorSpec, ...], wanted: dict[str, tuple[int, ...]]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -20,10 +20,10 @@ from livecam.config import SwapConfig
 from livecam.errors import StageError
 from livecam.persona.embed import Embedders
 from livecam.store import Store
+from livecam.swap import Remake, mesh
 from livecam.swap import _lite_lines as lines
 from livecam.swap import _lite_tensor as tensor
-from livecam.swap import mesh
-from livecam.swap._lite_weights import PLANES, SCALE, Tier, load_tiers
+from livecam.swap._lite_weights import PLANES, RUNTIME, SCALE, Tier, check_form, load_tiers
 from livecam.types import F32, U8, Alignment, CropSpec, Face, Persona, Swapped
 
 LARGE_FACE_PX = 300.0
@@ -130,6 +130,23 @@ class LiteSwapper:
                 if bench.refiner is not None and bench.refiner.fits(size):
                     drawn = Swapped(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8))
                     bench.refiner.refine(small, small, plane, bench.film, drawn)
+
+    @property
+    def runtime(self) -> str:
+        """What ran the networks when they were opened."""
+        return RUNTIME
+
+    def prepare_network(self, remake: Remake) -> Callable[[], None]:
+        """See the room's text: each tier's network made anew of its file in float32. Raises ModelError, StageError."""
+        made = {size: replace(bench.tier, network=remake(bench.tier.exact, bench.tier.network)) for size, bench in self._benches.items()}
+        for tier in made.values():
+            check_form(tier, tier.exact)
+
+        def put_on() -> None:
+            for size, tier in made.items():
+                self._benches[size].tier = tier
+
+        return put_on
 
     def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
         """Draw the persona on `face` (needs its 478-point mesh). Raises StageError: no persona worn, no mesh, another size, not finite."""

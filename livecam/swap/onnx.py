@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from livecam.config import SwapConfig
 from livecam.errors import ModelFileError, ModelShapeError, StageError, UsageError
 from livecam.runtimes import Runtime, TensorSpec, _gate
 from livecam.store import Store
+from livecam.swap import Remake
 from livecam.swap import _onnx_identity as identity
 from livecam.swap._onnx_card import GeneratorCard, Pixels, read_card, read_forms
 from livecam.swap._onnx_pixels import oval_mask, to_image, to_mask, to_tensor
@@ -26,11 +27,24 @@ from livecam.types import F32, U8, Alignment, CropSpec, Face, Persona, Swapped
 UNSTATED_LICENCE = "licence of the embedder unstated"
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file, and the SHA-256 of what was read from it at the start."""
+
+    path: Path
+    sha256: str
+
+
 class OnnxSwapper:
     """A generator file at work (contract: livecam/swap/__init__.py)."""
 
-    def __init__(self, card: GeneratorCard, network: Runtime, embedder: identity.ArcFace, projection: F32 | None, licence: str) -> None:
+    def __init__(
+        self, card: GeneratorCard, network: Runtime, embedder: identity.ArcFace, projection: F32 | None, licence: str, file: ModelFile, runtime: str
+    ) -> None:
+        """file: what `network` was made of; runtime: by which."""
         self._card = card
+        self._file = file
+        self.runtime = runtime
         self._network = network
         self._embedder = embedder
         self._projection = projection
@@ -60,6 +74,18 @@ class OnnxSwapper:
         """Make `persona` the identity from the next `swap` on. Raises PersonaError, ModelFileError."""
         self.prepare(persona)()
 
+    def prepare_network(self, remake: Remake) -> Callable[[], None]:
+        """See the room's text. Raises ModelError, StageError."""
+        if hashlib.sha256(_gate.read_file(self._file.path)).hexdigest() != self._file.sha256:
+            raise ModelFileError(f"{self._file.path} was changed since the start; start livecam again")
+        network = remake(self._file.path, self._network)
+        _named(self._card, network, str(self._file.path))
+
+        def put_on() -> None:
+            self._network = network
+
+        return put_on
+
     def swap(self, crop: U8, face: Face, alignment: Alignment) -> Swapped:
         """Draw the persona's identity into the crop. Raises StageError: no persona worn, a crop of another size, output that is not finite."""
         card = self._card
@@ -85,17 +111,19 @@ def open(config: SwapConfig, store: Store, threads: int) -> OnnxSwapper:
     model_path = path if card is None else _model_path(card)
     data = _gate.read_file(model_path)
     name = str(model_path)
-    if card is not None and card.sha256 and (found := hashlib.sha256(data).hexdigest()) != card.sha256:
+    found = hashlib.sha256(data).hexdigest()
+    if card is not None and card.sha256 and found != card.sha256:
         raise ModelFileError(f"{name} is not the file on its card {card.path}: expected SHA-256 {card.sha256}, found {found}")
     _gate.check_onnx(data, name)
-    network = runtimes.load(card.runtime if card else "onnx", data, threads, store.compiled_dir)
+    runtime = card.runtime if card else "onnx"
+    network = runtimes.load(runtime, data, threads, store.compiled_dir)
     card = _named(card or _known_form(network, name), network, name)
     projection = identity.read_projection(data, card, name)
     del data
     choice = identity.choose_embedder(config.embedder, card)
     embedder = identity.ArcFace(choice, card.source.length, threads)
     licence = f"{card.id}: {card.licence}; embedder {choice.path.name}: {choice.licence or UNSTATED_LICENCE}"
-    return OnnxSwapper(card, network, embedder, projection, licence)
+    return OnnxSwapper(card, network, embedder, projection, licence, ModelFile(model_path, found), runtime)
 
 
 def _stated_card(path: Path) -> GeneratorCard | None:

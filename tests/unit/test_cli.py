@@ -22,7 +22,7 @@ def livecam(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("verb", ["run", "devices", "models", "persona", "bench", "doctor"])
+@pytest.mark.parametrize("verb", ["run", "devices", "models", "persona", "bench", "doctor", "engine"])
 def test_every_verb_teaches(verb: str, tmp_path: Path) -> None:
     done = livecam(verb, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -39,6 +39,9 @@ def test_every_verb_teaches(verb: str, tmp_path: Path) -> None:
         (("run", "--outputs", "hologram"), 2, "output 'hologram' is unknown; choose one of"),
         (("run", "--persona", "nobody-of-that-name"), 1, "nobody-of-that-name"),
         (("run", "/no/such/clip.mp4"), 1, "/no/such/clip.mp4"),
+        (("run", "--runtime", "abacus"), 2, "Choose from"),
+        (("engine", "build", "no-such-net"), 2, "neither a card nor a file"),
+        (("engine", "build", "lite128", "--shape", "x=big"), 2, "--shape expected"),
         (("bench", "--size", "4k"), 2, "--size expected 720p or 1080p"),
         (("bench", "--compare", "a.json", "b.json"), 2, "a.json: expected a result of `livecam bench`"),
     ],

@@ -104,7 +104,7 @@ except MissingExtraError as error:
 def test_every_module_imports_without_the_extras() -> None:
     code = f"""
 import sys, pkgutil, importlib
-for name in ("pyvirtualcam", "pygame", "av", "insightface", "onnx", "torch", "triton"):
+for name in ("pyvirtualcam", "pygame", "av", "insightface", "onnx", "tensorrt_rtx", "tensorrt", "cuda", "torch", "triton"):
     sys.modules[name] = None
 import livecam
 for module in pkgutil.walk_packages(livecam.__path__, "livecam."):

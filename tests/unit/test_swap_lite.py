@@ -13,12 +13,13 @@ import persona_maker
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from livecam import persona, store, swap
+from livecam import persona, runtimes, store, swap
 from livecam.align import align
 from livecam.config import SwapConfig
 from livecam.errors import ModelFileError, ModelShapeError, StageError
 from livecam.image import crop as crop_of
 from livecam.persona.embed import FIVE_OF_MESH
+from livecam.runtimes import Runtime
 from livecam.store import Card, Store
 from livecam.swap import _lite_lines, _lite_tensor, mesh
 from livecam.swap._lite_weights import read_mapper
@@ -289,3 +290,26 @@ def test_truncated_and_foreign_weights_are_refused_by_name(tmp_path: Path) -> No
     (weights / "lite256.onnx").replace(network)
     with pytest.raises(ModelShapeError, match=r"lite128\.onnx.*128, 128"):
         open_lite(tmp_path, weights)
+
+
+def test_another_runtime_draws_the_same_from_the_frame_on_at_which_it_is_put_on(tmp_path: Path, worn: Persona) -> None:
+    swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights", 128, tint=0.1))
+    swapper.wear(worn)
+    crop, face, alignment = wearer(swapper.crop)
+    before = swapper.swap(crop, face, alignment)
+    made: list[Path] = []
+
+    def remake(file: Path, plain: Runtime) -> Runtime:
+        made.append(file)
+        assert plain is swapper._benches[128].tier.network
+        return runtimes.load("onnx", file)
+
+    put_on = swapper.prepare_network(remake)
+    assert made == [tmp_path / "weights" / "lite128.onnx"] and swapper.runtime == "openvino"
+    assert type(swapper._benches[128].tier.network).__name__ == "OpenVinoRuntime", "nothing changes before it is put on"
+    put_on()
+    assert type(swapper._benches[128].tier.network).__name__ == "OnnxRuntime"
+    after = swapper.swap(crop, face, alignment)
+    assert np.abs(after.crop.astype(int) - before.crop).max() <= 1 and np.abs(after.mask.astype(int) - before.mask).max() <= 1
+    with pytest.raises(ModelShapeError, match="expected the inputs"):
+        swapper.prepare_network(lambda file, _: runtimes.load("onnx", onnx_models.lite(tmp_path / "other", 256) / "lite256.onnx"))

@@ -11,7 +11,7 @@ import persona_maker
 import pytest
 from onnx import helper
 
-from livecam import persona, swap
+from livecam import persona, runtimes, swap
 from livecam.align import align
 from livecam.config import SwapConfig
 from livecam.errors import ModelError, ModelFileError, ModelShapeError, StageError, UsageError
@@ -278,3 +278,19 @@ def test_external_data_is_refused(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "outside.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0)
     with pytest.raises(ModelFileError, match=r"outside.onnx.*other files"):
         open_swapper(tmp_path, tmp_path / "outside.onnx")
+
+
+def test_another_runtime_takes_over_and_a_changed_file_is_refused(tmp_path: Path, worn: Persona) -> None:
+    path = onnx_models.generator(tmp_path / "inswapper.onnx", 128, emap=np.eye(512, dtype=np.float32))
+    swapper = open_swapper(tmp_path, path)
+    swapper.wear(worn)
+    crop, face, alignment = wearer(swapper.crop)
+    before = swapper.swap(crop, face, alignment)
+    put_on = swapper.prepare_network(lambda file, plain: runtimes.load("openvino", file))
+    assert swapper.runtime == "onnx"
+    put_on()
+    assert type(swapper._network).__name__ == "OpenVinoRuntime"
+    assert np.abs(swapper.swap(crop, face, alignment).crop.astype(int) - before.crop).max() <= 1
+    onnx_models.generator(path, 128, emap=np.eye(512, dtype=np.float32), gain=0.4)
+    with pytest.raises(ModelFileError, match="was changed since the start"):
+        swapper.prepare_network(lambda file, plain: plain)
