@@ -140,10 +140,12 @@ class GuardConfig:
 class RunConfig:
     """Processor and folders."""
 
-    device: Literal["cpu"] = "cpu"
-    """Where the networks run."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where frames are drawn and networks run: cpu, cuda (an NVIDIA card; needs the extra torch), or auto (a card if there is one)."""
     threads: int = 1
     """Threads per network."""
+    budget: str = ""
+    """Longest time of a frame, such as 16ms: when 95 % pass it, quality steps down until they do not, and up again when there is room."""
     runtime: Literal["auto", "tensorrt", "torch", "onnx", "openvino"] = "auto"
     """What runs the generator's network. What must be built first is built while another one draws."""
     provider: Literal["auto", "cpu", "cuda", "directml", "coreml"] = "auto"

@@ -16,6 +16,7 @@
     │   └── RuntimeAbsentError    a runtime cannot work on this machine: no card, no driver, no provider
     ├── PersonaError              a persona file is none, is damaged or is refused
     ├── StageError                a stage of the frame path failed on one frame
+    │   └── DeviceLostError       the card that it ran on failed: no memory, or it is gone; nothing more will run there
     ├── GuardError                the worker or the shared memory broke a rule
     └── OutputError               a sink cannot be opened
         └── OutputLostError       it was open and went away (device gone, disk full, pipe broken)
@@ -95,6 +96,10 @@ class PersonaError(LivecamError):
 
 class StageError(LivecamError):
     """A stage of the frame path failed on one frame."""
+
+
+class DeviceLostError(StageError):
+    """The card that a stage ran on failed: no memory, a driver that was reset, a card that is gone. Nothing more is to be tried there."""
 
 
 class GuardError(LivecamError):

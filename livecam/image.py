@@ -113,23 +113,42 @@ def _check(image: U8, alignment: Alignment, crop: U8, alpha: U8) -> None:
         raise StageError("paste expects an invertible alignment, got one with no area; the face is to be found again")
 
 
-def _shrunk(crop: U8, alpha: U8, matrix: F64) -> tuple[U8, U8, F64]:
-    """The crop made smaller by a whole factor when the face in the frame is much smaller than the crop, with the matrix to fit."""
-    scale = scale_of(matrix)
-    size = alpha.shape[0]
-    factor = 1
+def _factor(matrix: F64, size: int) -> int:
+    """By how much a crop is made smaller before it is pasted: a power of two."""
+    scale, factor = scale_of(matrix), 1
     while scale / factor > MINIFY_MAX and size % (factor * 2) == 0 and size // (factor * 2) >= 8:
         factor *= 2
+    return factor
+
+
+def _shrunk_alpha(alpha: U8, matrix: F64, factor: int) -> tuple[U8, F64]:
+    """alpha made smaller by `factor`, 0 on its outermost pixels, and the matrix to fit."""
+    smaller = matrix / factor
+    smaller[:, 2] += (1.0 / factor - 1.0) / 2.0
+    out = cast(U8, cv2.resize(alpha, (alpha.shape[1] // factor, alpha.shape[0] // factor), interpolation=cv2.INTER_AREA))
+    out[[0, -1], :] = 0
+    out[:, [0, -1]] = 0
+    return out, smaller
+
+
+def _shrunk(crop: U8, alpha: U8, matrix: F64) -> tuple[U8, U8, F64]:
+    """The crop made smaller by a whole factor when the face in the frame is much smaller than the crop, with the matrix to fit."""
+    factor = _factor(matrix, alpha.shape[0])
     if factor == 1:
         return crop, alpha, matrix
-    small = (size // factor, size // factor)
-    shift = (1.0 / factor - 1.0) / 2.0
-    smaller = matrix / factor
-    smaller[:, 2] += shift
-    shrunk_alpha = cast(U8, cv2.resize(alpha, small, interpolation=cv2.INTER_AREA))
-    shrunk_alpha[[0, -1], :] = 0
-    shrunk_alpha[:, [0, -1]] = 0
-    return cast(U8, cv2.resize(crop, small, interpolation=cv2.INTER_AREA)), shrunk_alpha, smaller
+    shrunk_alpha, smaller = _shrunk_alpha(alpha, matrix, factor)
+    return cast(U8, cv2.resize(crop, shrunk_alpha.shape[::-1], interpolation=cv2.INTER_AREA)), shrunk_alpha, smaller
+
+
+def paste_plan(image: U8, alignment: Alignment, crop: U8, alpha: U8) -> tuple[Roi, F64, int]:
+    """What `paste` of the same arguments would do, for who does it elsewhere: the region (NOTHING when there is none), the matrix from the frame to
+    the crop made smaller, and by how much it is made smaller. Raises StageError."""
+    _check(image, alignment, crop, alpha)
+    matrix, factor = alignment.matrix, _factor(alignment.matrix, alpha.shape[0])
+    if factor > 1:
+        alpha, matrix = _shrunk_alpha(alpha, matrix, factor)
+    span = _span(alpha)
+    return (NOTHING if span is None else _roi(image, matrix, span)), matrix, factor
 
 
 def _span(alpha: U8) -> Roi | None:

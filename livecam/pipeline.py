@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from livecam.blend.colour import ColourMatch
 from livecam.blend.offset import SeamOffset
 from livecam.config import Config
 from livecam.detect import Detector
-from livecam.errors import LivecamError, StageError, UsageError
+from livecam.errors import DeviceLostError, LivecamError, StageError, UsageError
 from livecam.guard import cover
 from livecam.guard.policy import Drawn, Judgement, Policy
 from livecam.mark import Marker
@@ -32,6 +33,26 @@ LOCAL_COVER_BLOCKS = 6
 """Blocks across the crop of a face that is covered on its own because it was not chosen."""
 
 
+class FrameOnCard(Protocol):
+    """A card that the frame lies on while it is drawn (livecam/gpu/card.py)."""
+
+    def begin(self, image: U8) -> None:
+        """The frame goes up, raw."""
+        ...
+
+    def end(self) -> None:
+        """The frame is finished or given up."""
+        ...
+
+    def crop(self, image: U8, alignment: Alignment) -> U8:
+        """As `livecam.image.crop`."""
+        ...
+
+    def blend(self, image: U8, alignment: Alignment, crop: U8, alpha: U8) -> tuple[int, int, int, int]:
+        """As `livecam.blend.blend`: what it drew is in `image` too."""
+        ...
+
+
 @dataclass(slots=True)
 class Stages:
     """The frame path's operations. A benchmark or a fault test wraps the fields."""
@@ -46,6 +67,8 @@ class Stages:
     blend: Callable[[U8, Alignment, U8, U8], tuple[int, int, int, int]]
     mark: Callable[[U8], None]
     occlude: Callable[[U8, Face, Alignment], Occluded | None] = nothing_before
+    begin: Callable[[U8], None] = lambda image: None
+    end: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +120,29 @@ class Pipeline:
     """The frame path of one camera. Used by one thread."""
 
     def __init__(
-        self, detector: Detector, tracker: Tracker, swapper: Swapper, config: Config, telemetry: Telemetry, occlusion: Occlusion | None = None
+        self,
+        detector: Detector,
+        tracker: Tracker,
+        swapper: Swapper,
+        config: Config,
+        telemetry: Telemetry,
+        occlusion: Occlusion | None = None,
+        card: FrameOnCard | None = None,
     ) -> None:
-        """occlusion: what sees hands and things before a face; without it the mask is the generator's alone."""
+        """occlusion: what sees hands and things before a face; without it the mask is the generator's alone. card: where the frame is drawn, when
+        that is not the CPU; detector, tracker and swapper run there too then."""
+        self.on_card = card is not None
+        self.device_lost = ""
+        """Why the card does nothing more; "" while it works. Every frame is covered then."""
         self.swapper = swapper
         self.worn = ""
         self.telemetry = telemetry
         self.choice = Choice.parse(config.swap.faces, config.swap.leave_open)
         self.policy = Policy(config.detect)
         self.notices: dict[str, str] = {}
+        self.occlusion = occlusion
+        self.most_crop_px = 0
+        """Generators that take any size get no larger crops; 0: as they choose."""
         self._score = config.detect.score
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker
@@ -116,6 +153,8 @@ class Pipeline:
         self.stages = Stages(detector.detect, tracker.update, align.align, image.crop, *drawing)
         if occlusion is not None:
             self.stages.occlude = occlusion.see
+        if card is not None:
+            self.stages.begin, self.stages.end, self.stages.crop, self.stages.blend = card.begin, card.end, card.crop, card.blend
 
     def wear(self, persona: Persona) -> None:
         """Makes `persona` the identity from the next frame on."""
@@ -139,10 +178,15 @@ class Pipeline:
         faces = 0
         try:
             judgement, faces = self._draw(frame)
+        except DeviceLostError as error:
+            self.device_lost = str(error)
+            judgement = self.policy.failed(str(error))
         except LivecamError as error:
             judgement = self.policy.failed(str(error))
         except Exception as error:  # noqa: BLE001 - whatever a stage threw, this frame must not go out as it is
             judgement = self.policy.failed(f"{type(error).__name__}: {error}")
+        finally:
+            self.stages.end()
         if judgement.verdict is not Verdict.LIVE:
             with self.telemetry.span("guard"):
                 cover.pixelate(frame.image, self._cover_blocks)
@@ -154,6 +198,8 @@ class Pipeline:
         span, stages, policy = self.telemetry.span, self.stages, self.policy
         with span("guard"):
             search = policy.must_search(frame.image, frame.capture_ns)
+        with span("crop"):
+            stages.begin(frame.image)
         found: tuple[Detection, ...] | None = None
         if search:
             with span("search"):
@@ -199,6 +245,12 @@ class Pipeline:
         return bool(getattr(self.swapper, "any_size", False))
 
     def _crop_spec(self, face: Face) -> CropSpec:
+        spec = self._wished_spec(face)
+        if self.most_crop_px and spec.size_px > self.most_crop_px and self._any_size():
+            return replace(spec, size_px=self.most_crop_px)
+        return spec
+
+    def _wished_spec(self, face: Face) -> CropSpec:
         width = float(face.box_px[2] - face.box_px[0])
         choose = getattr(self.swapper, "crop_for", None)
         if choose is not None:

@@ -106,6 +106,8 @@ class Store:
         self.cache_dir = Path(cache_dir)
         self.cards: Mapping[str, Card] = read_cards() if cards is None else cards
         self._progress = progress
+        self.elsewhere: Any = None
+        """Opens networks elsewhere than on the CPU (`livecam.runtimes.Opener`), when the run has a card; None: on the CPU."""
         self._verified: dict[str, Path] = {}
 
     @property

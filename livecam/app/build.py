@@ -6,23 +6,27 @@ import time
 from dataclasses import asdict
 from typing import cast
 
-from livecam import capture, detect, image, mark, mask, persona, registry, swap, track
+import numpy as np
+
+from livecam import align, capture, detect, gpu, image, mark, mask, persona, registry, swap, track
 from livecam.app.engine_room import EngineRoom, Refittable, maker
 from livecam.app.meanwhile import Meanwhile
 from livecam.app.wardrobe import PutOn, Wardrobe
 from livecam.capture import Newest
 from livecam.config import Config
-from livecam.errors import PersonaError, UsageError
+from livecam.errors import DeviceLostError, ModelError, PersonaError, UsageError
 from livecam.guard.link import WorkerLink
-from livecam.pipeline import Pipeline
+from livecam.pipeline import FrameOnCard, Pipeline
 from livecam.runtimes import _choice
 from livecam.store import Store
 from livecam.telemetry import Telemetry
-from livecam.types import VideoFormat
+from livecam.types import CropSpec, Detection, Frame, VideoFormat
 
 SLOW_S = 1.5
 """Compiling that took longer than this was the first start of all; say how long it took."""
 
+CROPS_PX = (128, 256, 384)
+"""Sides of the crops that generators ask for."""
 DEFAULT_PERSONA = "noor"
 """Worn when none is named: a calm face of middling tone, which suits most wearers."""
 
@@ -44,9 +48,49 @@ def describe(name: str, fmt: VideoFormat) -> str:
 
 
 def pipeline(config: Config, link: WorkerLink) -> Pipeline:
-    """Networks loaded, kernels compiled, persona on."""
+    """Networks loaded, kernels compiled, persona on. On a card when one is asked for; when it cannot be used after all, on the CPU, and main is told
+    why."""
+    if gpu.chosen(config.run.device) == "cuda":
+        try:
+            return _pipeline(config, link, _card())
+        except (ModelError, DeviceLostError, UsageError, ImportError, RuntimeError) as error:
+            link.say("note", f"the card cannot be used: {error}; going on on the CPU")
+    return _pipeline(config, link, None)
+
+
+def _card() -> FrameOnCard:
+    from livecam.gpu import card  # torch takes seconds to load, and is an extra
+
+    return card.open("cuda")
+
+
+def _warm_up(made: Pipeline, config: Config) -> None:
+    """On a card: everything is compiled and recorded before the first frame, which must not wait for it. On a grey picture with nobody in it."""
+    width, height = config.capture.width_px, config.capture.height_px
+    picture = np.full((height, width, 3), 128, np.uint8)
+    stages, middle, side = made.stages, np.array([width, height]) / 2.0, min(width, height) / 2.0
+    stages.begin(picture)
+    stages.search(picture)
+    box = np.concatenate([middle - side / 2, middle + side / 2]).astype(np.float32)
+    five = (np.array([[-1, -1], [1, -1], [0, 0], [-1, 1], [1, 1]]) * side / 6 + middle).astype(np.float32)
+    stages.track(Frame(picture, 0, 0), (Detection(box, 1.0, five),))
+    for size in CROPS_PX:
+        alignment = align.align(five, CropSpec(size))
+        crop = stages.crop(picture, alignment)
+        alpha = np.zeros((size, size), np.uint8)
+        alpha[size // 4 : -size // 4, size // 4 : -size // 4] = 255
+        stages.blend(picture, alignment, crop, alpha)
+    refine = getattr(made.swapper, "warm_up", None)
+    if refine is not None:
+        refine()
+    made.reset()
+    stages.end()
+
+
+def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pipeline:
     begin = time.monotonic()
     store = Store(config.run.cache_dir)
+    store.elsewhere = None if card is None else getattr(card, "open", None)
     threads = config.run.threads
     link.say("progress", "compiling image kernels")
     for room, name in (("detect", config.detect.detector), ("track", config.track.tracker)):
@@ -62,8 +106,11 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
     swapper.wear(worn)
     detector, tracker, occlusion = finders.result()
-    made = Pipeline(detector, tracker, swapper, config, Telemetry(), occlusion)
+    made = Pipeline(detector, tracker, swapper, config, Telemetry(), occlusion, card)
     made.now_worn(worn.id)
+    if card is not None:
+        link.say("progress", "compiling for the card")
+        _warm_up(made, config)
     link.say("persona", worn.id)
     took = time.monotonic() - begin
     if took > SLOW_S:
@@ -71,6 +118,7 @@ def pipeline(config: Config, link: WorkerLink) -> Pipeline:
     made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": f"{chosen.name}: {swapper.licence}"}
     if occlusion is not None:
         made.notices["occlusion"] = occlusion.licence
+    made.notices["device"] = "the CPU" if card is None else f"an NVIDIA card ({getattr(card, 'name', '')}): torch, lite and parser in FP16"
     return made
 
 

@@ -12,8 +12,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from livecam.app.governor import Governor, Step, parse_budget
 from livecam.config import Config
 from livecam.errors import EndOfStreamError, LivecamError
 from livecam.guard.link import MainGoneError, WorkerLink
@@ -73,6 +76,9 @@ class Worker:
         self._lost: str | None = None
         self._size = (0, 0)
         self._wardrobe: Wardrobe | None = None
+        self._worn = ""
+        self._shrink = 1.0
+        self._governor = Governor(0.0, ())
         self._engine_room: EngineRoom | None = None
 
     def run(self) -> None:
@@ -86,14 +92,65 @@ class Worker:
         try:
             made = loading.result()
             self._wardrobe = build.wardrobe(made)
-            self._engine_room = build.engine_room(made, self._config, self._link)
+            self._govern(made)
+            self._engine_room = None if made.on_card else build.engine_room(made, self._config, self._link)
             self._link.say("ready", made.notices)
             while True:
                 self._step(newest, made)
+                made = self._still(made)
         finally:
             if self._wardrobe is not None:
                 self._wardrobe.close()
             newest.stop()
+
+    def _still(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline to go on with: when its card failed, a new one on the CPU. Main bridges and then shows the slate meanwhile."""
+        if not pipeline.device_lost:
+            return pipeline
+        from livecam.app import build
+
+        self._link.say("note", f"{pipeline.device_lost}; going on on the CPU")
+        self._link.busy(LOADING_S, "loading")
+        worn = replace(self._config.swap, persona=self._worn or pipeline.worn)
+        config = replace(self._config, run=replace(self._config.run, device="cpu"), swap=worn)
+        if self._wardrobe is not None:
+            self._wardrobe.close()
+        made = build.pipeline(config, self._link)
+        self._wardrobe = build.wardrobe(made)
+        self._govern(made)
+        return made
+
+    def _govern(self, pipeline: Pipeline) -> None:
+        """A governor for this pipeline, with everything given back."""
+        self._shrink = 1.0
+        lite, most = pipeline.swapper, pipeline.most_crop_px
+
+        def crop(size_px: int) -> Callable[[], None]:
+            return lambda: setattr(pipeline, "most_crop_px", size_px)
+
+        def size(share: float) -> Callable[[], None]:
+            return lambda: setattr(self, "_shrink", share)
+
+        steps: list[Step] = []
+        if (occlusion := pipeline.occlusion) is not None:
+            usual = occlusion.idle_period
+            steps.append(Step("occlusion", lambda: setattr(occlusion, "idle_period", 2 * usual), lambda: setattr(occlusion, "idle_period", usual)))
+        if getattr(lite, "any_size", False):
+            steps += [Step("crop 256", crop(256), crop(most)), Step("crop 128", crop(128), crop(256))]
+        if hasattr(lite, "refines"):
+            steps.append(Step("no network", lambda: setattr(lite, "refines", False), lambda: setattr(lite, "refines", True)))
+        steps += [Step("size 3/4", size(0.75), size(1.0)), Step("size 1/2", size(0.5), size(0.75))]
+        self._governor = Governor(parse_budget(self._config.run.budget), steps)
+
+    def _sized(self, frame: Frame) -> Frame:
+        """The frame, smaller when the governor says so."""
+        if self._shrink == 1.0:
+            return frame
+        import cv2
+        import numpy as np
+
+        width, height = (max(2, round(n * self._shrink / 2) * 2) for n in (frame.image.shape[1], frame.image.shape[0]))
+        return replace(frame, image=np.asarray(cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
 
     def _step(self, newest: Newest, pipeline: Pipeline) -> None:
         for command in self._link.commands():
@@ -104,6 +161,7 @@ class Worker:
         if frame is None:
             self._link.alive()
         else:
+            frame = self._sized(frame)
             self._adapt(frame, pipeline)
             self._finish(frame, pipeline, newest)
         self._report(newest, pipeline)
@@ -132,14 +190,18 @@ class Worker:
         if size != self._size:
             if self._size != (0, 0):
                 pipeline.reset()
-                self._link.say("note", f"the camera changed from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}")
+                self._link.say("note", f"the picture changed from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]}")
             self._size = size
 
     def _finish(self, frame: Frame, pipeline: Pipeline, newest: Newest) -> None:
         if self._link.revealing:
             self._link.publish_unmasked(frame.image, frame.capture_ns)
         pipeline.telemetry.add("capture", newest.read_wall_ms, newest.read_cpu_ms)
+        begin = time.perf_counter()
         done = pipeline.process(frame)
+        changed = self._governor.feed((time.perf_counter() - begin) * 1e3)
+        if changed:
+            self._link.say("note", changed)
         self._publish(frame, done, pipeline)
 
     def _publish(self, frame: Frame, done: Finished, pipeline: Pipeline) -> None:
@@ -180,6 +242,7 @@ class Worker:
         else:
             ready.put_on()
             pipeline.now_worn(ready.id)
+            self._worn = ready.id
             self._link.say("persona", ready.id)
 
     def _refit(self) -> None:
@@ -203,4 +266,5 @@ class Worker:
         now = time.monotonic()
         if now >= self._next_status:
             self._next_status = now + STATUS_S
-            self._link.say("status", {"drops": newest.dropped + newest.skipped, "reason": self._reason})
+            self._link.say("status", {"drops": newest.dropped + newest.skipped, "reason": self._reason,
+                                       "governor": ", ".join(self._governor.taken)})  # fmt: skip

@@ -31,7 +31,7 @@ def bench(
     swap: Annotated[SwapConfig, Parameter(name="*", group="Persona")] = SwapConfig(),  # noqa: B008 - frozen
     run: Annotated[RunConfig, Parameter(name="*", group="Machine")] = RunConfig(),  # noqa: B008
 ) -> None:
-    """Measure this machine: every stage, end to end, against the usual way of building it.
+    """Measure this machine: every stage, end to end, against the usual way of building it. With --device cuda: the card, by its own clock.
 
     The demo camera goes through the whole pipeline in its real processes: once as fast as it goes, once at its own speed (frame age is read
     from stamps in the pixels), and through a reference built the popular tools' way; the generator's cost is left out of that comparison.
@@ -46,6 +46,9 @@ def bench(
         raise UsageError(
             f"expected at least one frame and a time above 0, found --frames {frames}, --seconds {seconds:g}, --reference-frames {reference_frames}"
         )
+    if run.device == "cuda":
+        _on_card(run, [s.strip() for s in size.split(",")], output, Console(stderr=True))
+        return
     result = _measure(Config(swap=swap, run=run), [s.strip() for s in size.split(",")], frames, seconds, reference_frames, Console(stderr=True))
     if output is not None:
         report.write(result, output)
@@ -54,6 +57,26 @@ def bench(
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
     else:
         console.print(report.table(result))
+
+
+def _on_card(run: RunConfig, sizes: list[str], output: Path | None, console: Console) -> None:
+    """The card alone: its JSON to `output` (and a picture beside it), or printed."""
+    from livecam import gpu
+
+    gpu.chosen("cuda")
+    from livecam.bench import gpu as on_card
+    from livecam.bench import gpu_picture, measure, report
+    from livecam.store import Store
+
+    models.fetch_for(Config(swap=SwapConfig(swap="lite"), run=run), console)
+    known = {name: (measure.SIZES[name][1], measure.SIZES[name][0]) for name in sizes if name in measure.SIZES}
+    result = on_card.measure("cuda", Store(run.cache_dir), known, rounds=200, frames=300)
+    result["command"] = f"livecam bench --device cuda --size {','.join(known)}"
+    if output is None:
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
+        return
+    report.write(result, output)
+    gpu_picture.write(result, output.with_suffix(".svg"))
 
 
 def _measure(base: Config, sizes: list[str], frames: int, seconds: float, reference_frames: int, console: Console) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from livecam import app as application
+from livecam import gpu
+from livecam.app.governor import parse_budget
 from livecam.cli import _early, models
 from livecam.cli._keys import Keys
 from livecam.cli._view import show_live
@@ -64,6 +66,8 @@ def run(
         capture = replace(capture, camera=source)
     config = Config(capture, detect, track, swap, output, mark, guard, run_)
     console = Console(stderr=True)
+    gpu.chosen(run_.device)
+    parse_budget(run_.budget)
     granted = _ask_reveal(console) if reveal else None
     models.fetch_for(config, console)
     with application.Live(config, progress=console.print, reveal=granted, begun=_early.take()) as live, Keys(live.press):

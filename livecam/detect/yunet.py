@@ -41,6 +41,7 @@ class YuNet:
         self._threads = threads
         self._model = store.path("yunet")
         self._cache = store.compiled_dir
+        self._elsewhere = store.elsewhere
         self._networks: dict[tuple[int, int], tuple[Runtime, F32]] = {}
         usual = _boxes.Fit.of(*USUAL_FRAME_PX, config.search_px)
         self._network(usual)
@@ -52,9 +53,13 @@ class YuNet:
         height, width = image.shape[:2]
         fit = _boxes.Fit.of(height, width, self._config.search_px)
         network, planes = self._network(fit)
-        for plane, channel in zip(planes[0], cv2.split(fit.picture(image)), strict=True):
-            plane[:] = channel
-        heads = network.run({"input": planes})
+        look_whole = getattr(network, "look_whole", None)
+        if look_whole is not None:  # on a card, where the frame is already
+            heads = look_whole(image, fit)
+        else:
+            for plane, channel in zip(planes[0], cv2.split(fit.picture(image)), strict=True):
+                plane[:] = channel
+            heads = network.run({"input": planes})
         boxes, points, scores = decode(heads, fit.width_px, self._config.guard_score)
         boxes, points = fit.to_frame(boxes), fit.to_frame(points)
         seen = _boxes.visible_share(boxes, height, width) >= _boxes.MIN_VISIBLE
@@ -67,7 +72,7 @@ class YuNet:
         size = (fit.height_px, fit.width_px)
         if size not in self._networks:
             options = {"shapes": {"input": (1, 3, *size)}}
-            network = runtimes.load("openvino", self._model, self._threads, self._cache, options)
+            network = runtimes.place(self._elsewhere, self._model, self._threads, self._cache, options)
             _check(network)
             self._networks[size] = network, np.zeros((1, 3, *size), np.float32)
         return self._networks[size]

@@ -27,6 +27,8 @@ from livecam.types import F32, MESH_POINTS, U8, Alignment, Face
 
 MODEL = "parser"
 """The model's card."""
+HALF = {"precision": "fp16"}
+"""On a card: a map of shares needs no more."""
 GLASSES, OCCLUDER = 6, 7
 """Classes of the network."""
 IDLE_PERIOD = 6
@@ -93,6 +95,8 @@ class Occlusion:
     network: Runtime
     size_px: int
     licence: str
+    idle_period: int = IDLE_PERIOD
+    """With nothing before a face the network looks at every so manieth frame."""
     _tracks: dict[int, _Track] = field(default_factory=dict[int, _Track])
     _input: F32 = field(default_factory=lambda: np.zeros(0, np.float32))
     _count: int = 0
@@ -109,7 +113,7 @@ class Occlusion:
         track = self._track(face.track_id)
         track.idle += 1
         blocks = _blocks(wearer)
-        if track.result is None and not track.watch and track.idle < IDLE_PERIOD and not _changed(track.blocks, blocks):
+        if track.result is None and not track.watch and track.idle < self.idle_period and not _changed(track.blocks, blocks):
             return None
         track.idle, track.blocks = 0, blocks
         self._look(track, wearer, face, alignment)
@@ -242,7 +246,7 @@ def load(store: Store, threads: int = 1) -> Occlusion | None:
     """The network that comes with livecam; None when it does not. Raises ModelFileError (damaged), ModelShapeError (another network)."""
     if MODEL not in store.cards or not store.file_path(MODEL).exists():
         return None
-    network = runtimes.load("openvino", store.path(MODEL), threads, store.compiled_dir)
+    network = runtimes.place(store.elsewhere, store.path(MODEL), threads, store.compiled_dir, HALF if store.elsewhere else None)
     return wrap(network, store.card(MODEL).licence)
 
 

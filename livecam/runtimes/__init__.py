@@ -31,6 +31,12 @@ class TensorSpec:
     dtype: str
 
 
+class Opener(Protocol):
+    """Opens a network somewhere; arguments and errors as `load`."""
+
+    def __call__(self, model: Path | bytes, threads: int, cache_dir: Path | None, options: Mapping[str, object] | None) -> Runtime: ...
+
+
 class Runtime(Protocol):
     """A compiled network. Called from one thread."""
 
@@ -43,6 +49,13 @@ class Runtime(Protocol):
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[Any]]:
         """One forward pass. The arrays returned are valid until the next call. Raises StageError."""
         ...
+
+
+def place(
+    elsewhere: Opener | None, model: Path | bytes, threads: int, cache_dir: Path | None, options: Mapping[str, object] | None = None
+) -> Runtime:
+    """`model` where the run's networks are: opened by `elsewhere` (a card), or by OpenVINO on the CPU. Raises as `load`."""
+    return load("openvino", model, threads, cache_dir, options) if elsewhere is None else elsewhere(model, threads, cache_dir, options)
 
 
 def load(name: str, model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime:

@@ -89,7 +89,8 @@ def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
 
     Raises ModelFileError (none there, or one is damaged), ModelShapeError (a network of another form).
     """
-    found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name) if model else _shipped(store, name))}
+    int8 = store.elsewhere is None  # INT8 is for CPUs: a card multiplies halves as fast
+    found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name, int8) if model else _shipped(store, name, int8))}
     if not found:
         where = f"at {model!r}" if model else "with this version of livecam"
         raise ModelFileError(
@@ -99,9 +100,10 @@ def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
     return tuple(_load(name, files, store, threads) for name, files in found.items())
 
 
-def _shipped(store: Store, name: str) -> _Files | None:
+def _shipped(store: Store, name: str, int8: bool) -> _Files | None:
     """The files of a tier by their cards; None when there are no such cards. Raises ModelFileError when a file is not the one on its card."""
-    mapper, choices = f"{name}_mapper", [card for card in (f"{name}_int8", name) if card in store.cards]
+    wanted = (f"{name}_int8", name) if int8 else (name,)
+    mapper, choices = f"{name}_mapper", [card for card in wanted if card in store.cards]
     if mapper not in store.cards or not choices:
         return None
     _check_crop(store.card(choices[0]), CropSpec(NAMES[name], SCALE.template, SCALE.scale, SCALE.offset))
@@ -117,7 +119,7 @@ def _check_crop(card: Card, wanted: CropSpec) -> None:
         raise ModelShapeError(f"model card {card.id!r}: expected the crop {wanted}, found {stated}; install livecam again")
 
 
-def _in_folder(folder: Path, name: str) -> _Files | None:
+def _in_folder(folder: Path, name: str, int8: bool = True) -> _Files | None:
     """folder: or one network file, whose mapper lies beside it."""
     if folder.is_file():
         mapper = folder.parent / f"{name}-mapper.safetensors"
@@ -125,7 +127,7 @@ def _in_folder(folder: Path, name: str) -> _Files | None:
         own = f"weights of your own, {folder.name}"
         return _Files(folder, mapper, folder.stem.endswith("-int8"), own, folder) if fits else None
     mapper = folder / f"{name}-mapper.safetensors"
-    for network in (folder / f"{name}-int8.onnx", folder / f"{name}.onnx"):
+    for network in ([folder / f"{name}-int8.onnx"] if int8 else []) + [folder / f"{name}.onnx"]:
         if network.is_file() and mapper.is_file():
             exact = folder / f"{name}.onnx"
             own = f"weights of your own in {folder.name}"
@@ -136,7 +138,8 @@ def _in_folder(folder: Path, name: str) -> _Files | None:
 def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
     data = _gate.read_file(files.network)
     _gate.check_onnx(data, str(files.network))
-    network = runtimes.load(RUNTIME, data, threads, store.compiled_dir)
+    options = {"precision": "fp16"} if store.elsewhere else None
+    network = runtimes.place(store.elsewhere, data, threads, store.compiled_dir, options)
     tier = Tier(name, NAMES[name], network, read_mapper(files.mapper), files.int8, files.licence, files.exact)
     check_form(tier, files.network)
     return tier

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class _Bench:
     tier: Tier
     x: F32
     film: F32
+    refiner: Any = None
+    """On a card: livecam.gpu.lite.Refiner."""
 
 
 class Base(Protocol):
@@ -81,6 +83,8 @@ class LiteSwapper:
         self._embedders = embedders
         self._benches = {tier.size_px: _bench(tier) for tier in tiers}
         self._worn = False
+        self.refines = True
+        """Whether the network is used; without it the drawing goes out as mesh made it."""
         self._licence = "; ".join(f"{t.name}{' int8' if t.int8 else ''}: {t.licence}" for t in tiers)
 
     @property
@@ -117,6 +121,16 @@ class LiteSwapper:
         """Make `persona` the identity from the next `swap` on. Raises PersonaError, ModelFileError."""
         self.prepare(persona)()
 
+    def warm_up(self) -> None:
+        """On a card: compile and record what the first frame would wait for."""
+        for bench in self._benches.values():
+            own = bench.tier.size_px
+            small, plane = np.zeros((own, own, 3), np.uint8), np.zeros((own, own), np.uint8)
+            for _, size in SIZES_PX:
+                if bench.refiner is not None and bench.refiner.fits(size):
+                    drawn = Swapped(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8))
+                    bench.refiner.refine(small, small, plane, bench.film, drawn)
+
     @property
     def runtime(self) -> str:
         """What ran the networks when they were opened."""
@@ -139,6 +153,8 @@ class LiteSwapper:
         if not self._worn:
             raise StageError("the generator lite expects a persona to wear, none was chosen; call wear() first")
         base = self.base.swap(crop, face, alignment)
+        if not self.refines:
+            return base
         bench = self._bench_for(alignment.size_px)
         # base's arrays are this call's own: they are written over.
         if not self._refine(bench, crop, base, _landmarks(face, alignment)):
@@ -156,6 +172,8 @@ class LiteSwapper:
         wearer, drawing, mask = (tensor.resized(picture, own) for picture in (crop, base.crop, base.mask))
         lined = lines.draw((landmarks + 0.5) * np.float32(own / size) - 0.5, own)
         veil = lines.veiled(wearer)
+        if bench.refiner is not None and bench.refiner.fits(size):
+            return bench.refiner.refine(veil, lined, lines.open_eyes(lined), bench.film, base)
         tensor.fill(veil, drawing, mask, lined, bench.x)
         result = bench.tier.network.run({"x": bench.x, "film": bench.film})
         return tensor.compose(veil, lines.open_eyes(lined), result["light"], result["flow"], result["change"], base.crop, base.mask)
@@ -168,7 +186,12 @@ def _spec(size_px: int) -> CropSpec:
 def _bench(tier: Tier) -> _Bench:
     size = tier.size_px
     film = np.zeros((1, len(tier.mapper.second_bias)), np.float32)
-    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film)
+    refiner = None
+    if hasattr(tier.network, "card"):
+        from livecam.gpu.lite import Refiner
+
+        refiner = Refiner(cast(Any, tier.network), tensor.FLOW_LIMIT)
+    return _Bench(tier, np.zeros((1, PLANES, size, size), np.float32), film, refiner)
 
 
 def _landmarks(face: Face, alignment: Alignment) -> F32:

@@ -41,7 +41,7 @@ class GazeNetwork:
     """The network of card `gaze`. Raises ModelFileError, ModelShapeError."""
 
     def __init__(self, store: Store, threads: int) -> None:
-        self._network = runtimes.load("openvino", store.path(MODEL), threads, store.compiled_dir)
+        self._network = runtimes.place(store.elsewhere, store.path(MODEL), threads, store.compiled_dir)
         wanted = {"eye": (1, IRIS_SIDE_PX, IRIS_SIDE_PX, 3), "head": (1, 2)}
         found = {spec.name: spec.shape for spec in self._network.inputs}
         outputs = [(spec.name, spec.shape) for spec in self._network.outputs]

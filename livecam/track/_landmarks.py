@@ -71,8 +71,7 @@ class FaceMesh:
     """face_landmark: 468 points and a score from a 192-px crop."""
 
     def __init__(self, store: Store, threads: int) -> None:
-        self._network = runtimes.load("openvino", store.path("face_landmark"), threads, store.compiled_dir)
-        self._input = self._network.inputs[0].name
+        self._network = runtimes.place(store.elsewhere, store.path("face_landmark"), threads, store.compiled_dir)
         sizes = {math.prod(spec.shape): spec.name for spec in self._network.outputs}
         if self._network.inputs[0].shape != (1, MESH_SIDE_PX, MESH_SIDE_PX, 3) or sizes.keys() != {3 * MESH_POINTS, 1}:
             raise ModelShapeError(
@@ -84,8 +83,7 @@ class FaceMesh:
 
     def run(self, image: U8, region: Region, mesh: F64) -> float:
         """Writes 468 points, frame pixels, to `mesh` ((468, 3) float64, C-contiguous); returns the score 0..1."""
-        _region.crop_rgb(image, region, MESH_SIDE_PX, out=self._crop[0])
-        out = self._network.run({self._input: self._crop})
+        out = _region.look(self._network, image, region, self._crop)
         _points.carry(out[self._points].reshape(MESH_POINTS, 3), to_frame(region, MESH_SIDE_PX), mesh)
         return 1.0 / (1.0 + math.exp(-min(max(float(out[self._score].reshape(-1)[0]), -50.0), 50.0)))
 
@@ -94,8 +92,7 @@ class Iris:
     """iris_landmark: eye contour and iris of one eye from a 64-px crop."""
 
     def __init__(self, store: Store, threads: int) -> None:
-        self._network: Runtime = runtimes.load("openvino", store.path("iris_landmark"), threads, store.compiled_dir)
-        self._input = self._network.inputs[0].name
+        self._network: Runtime = runtimes.place(store.elsewhere, store.path("iris_landmark"), threads, store.compiled_dir)
         sizes = {math.prod(spec.shape): spec.name for spec in self._network.outputs}
         if self._network.inputs[0].shape != (1, IRIS_SIDE_PX, IRIS_SIDE_PX, 3) or sizes.keys() != {213, 15}:
             raise ModelShapeError(
@@ -110,8 +107,7 @@ class Iris:
         """(76, 2) of the subject's `left` or right eye: 71 points of its region, 5 of the iris. mesh: (>= 468, 3), where to look.
         frame: frame pixels -> the units wanted."""
         region = eye_region(mesh, left)
-        _region.crop_rgb(image, region, IRIS_SIDE_PX, mirrored=left, out=self.crop[0])
-        out = self._network.run({self._input: self.crop})
+        out = _region.look(self._network, image, region, self.crop, mirrored=left)
         both, matrix = np.empty((IRIS_ROWS, 2)), geometry.compose(frame, to_frame(region, IRIS_SIDE_PX, mirrored=left))
         _points.carry(out[self._eye].reshape(EYE_ROWS, 3), matrix, both[:EYE_ROWS])
         _points.carry(out[self._iris].reshape(IRIS_ROWS - EYE_ROWS, 3), matrix, both[EYE_ROWS:])

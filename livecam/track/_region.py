@@ -8,14 +8,16 @@ Convention:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from livecam import geometry
+from livecam.runtimes import Runtime
 from livecam.track import _points
 from livecam.types import F64, U8
 
@@ -97,6 +99,17 @@ def crop_rgb(image: U8, region: Region, size_px: int, mirrored: bool = False, ou
     crop = cv2.warpAffine(picture, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
     return cast("NDArray[np.float32]", np.multiply(rgb, np.float32(1 / 255), out=out, dtype=np.float32))
+
+
+def look(network: Runtime, image: U8, region: Region, crop: NDArray[np.float32], mirrored: bool = False) -> Mapping[str, NDArray[Any]]:
+    """What a network with one picture input says of `region`; what it saw is in `crop` ((1, S, S, 3) float32) then. On a card it looks at the frame
+    there; else `crop_rgb` cuts it out."""
+    size_px = crop.shape[1]
+    seen = getattr(network, "look", None)
+    if seen is not None:
+        return seen(image, region.matrix(size_px, mirrored), region.side_px, crop)
+    crop_rgb(image, region, size_px, mirrored, out=crop[0])
+    return network.run({network.inputs[0].name: crop})
 
 
 def _reduced(image: U8, region: Region, matrix: F64, factor: int) -> tuple[U8, F64]:

@@ -24,7 +24,7 @@ def own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert {"onnx", "openvino", "tensorrt"} <= set(registry.names("runtimes"))
+    assert {"onnx", "openvino", "tensorrt", "torch"} <= set(registry.names("runtimes"))
     assert {"onnx", "openvino"} <= {answer.name for answer in ANSWERS if answer.works}, "these run everywhere"
 
 

@@ -67,11 +67,17 @@ def test_the_base_is_small_enough() -> None:
     assert size / 2**20 < BASE_LIMIT_MB
 
 
-def test_livecam_never_imports_the_engines() -> None:
+ON_A_CARD = ("livecam.runtimes.torch", "livecam.runtimes._torch_", "livecam.gpu.", "livecam.bench.gpu", "livecam.bench._gpu_")
+"""Modules of the extra `torch`: nothing else imports them but by name, when a card is asked for."""
+
+
+def test_livecam_never_imports_the_engines_and_torch_only_on_a_card() -> None:
     for path in (ROOT / "livecam").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        unwanted = ("engines", "anny") if module.startswith(ON_A_CARD) else ("engines", "anny", "torch", "triton")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not [n for n in names if n.split(".")[0] in ("engines", "anny", "torch")], path
+            assert not [n for n in names if n.split(".")[0] in unwanted], path
 
 
 EXTRAS = [("output", "virtualcam", "pyvirtualcam", "virtualcam"), ("output", "window", "pygame", "window")]
@@ -96,15 +102,19 @@ except MissingExtraError as error:
 
 
 def test_every_module_imports_without_the_extras() -> None:
-    code = """
+    code = f"""
 import sys, pkgutil, importlib
-for name in ("pyvirtualcam", "pygame", "av", "insightface", "onnx", "tensorrt_rtx", "tensorrt", "cuda", "c2pa", "cryptography"):
+for name in ("pyvirtualcam", "pygame", "av", "insightface", "onnx", "tensorrt_rtx", "tensorrt", "cuda", "torch", "triton", "c2pa", "cryptography"):
     sys.modules[name] = None
 import livecam
 for module in pkgutil.walk_packages(livecam.__path__, "livecam."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and not module.name.startswith({ON_A_CARD!r}):
         importlib.import_module(module.name)
-print("all")
+try:
+    importlib.import_module("livecam.runtimes.torch")
+except livecam.errors.MissingExtraError as error:
+    assert "livecam[torch]" in str(error)
+    print("all")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
     assert done.stdout.strip() == "all", done.stderr
