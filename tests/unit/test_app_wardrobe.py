@@ -169,6 +169,10 @@ class Drawing:
 
     def __init__(self, maker: Maker) -> None:
         self.telemetry, self.maker, self.shown = Telemetry(), maker, list[str]()
+        self.marked_as = "ada"
+
+    def now_worn(self, persona_id: str) -> None:
+        self.marked_as = persona_id
 
     def process(self, frame: Frame) -> Finished:
         self.shown.append(self.maker.worn)
@@ -195,6 +199,7 @@ def test_a_switch_costs_no_frame_and_shows_the_old_face_until_the_new_one_is_rea
     wait_for(lambda: worker._wardrobe and worker._wardrobe._done)
     step()
     assert drawing.shown[-1] == "cy" and ("persona", "cy") in link.said
+    assert drawing.marked_as == "cy", "the hidden mark says whom the frame shows"
     link.waiting = [["persona", "nobody"]]
     step()  # the refusal may come within this very step, or later
     wait_for(lambda: any(m[0] == "note" and "nobody" in m[1] for m in link.said) or step())
