@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -70,14 +71,15 @@ def run(
     parse_budget(run_.budget)
     granted = _ask_reveal(console) if reveal else None
     models.fetch_for(config, console)
-    with application.Live(config, progress=console.print, reveal=granted, begun=_early.take()) as live, Keys(live.press):
-        console.print(live.banner())
+    tell = partial(console.print, markup=False, soft_wrap=True)  # as it is: livecam[signed] is a name, no style
+    with application.Live(config, progress=tell, reveal=granted, begun=_early.take()) as live, Keys(live.press):
+        tell(live.banner())
         if not json_lines and sys.stdin.isatty():
             console.print(f"keys: {KEYS}", style="dim")
         show = _print_json if json_lines else (show_live(console) if console.is_terminal else None)
         live.run(seconds=seconds, each_second=show)
     if not json_lines:
-        console.print(live.farewell())
+        tell(live.farewell())
 
 
 def _ask_reveal(console: Console) -> RevealGrant | None:
