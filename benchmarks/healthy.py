@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livecam import capture, detect, image, mask, persona, swap, track
+from livecam import capture, image, persona, swap
+from livecam.app.build import finders_of
 from livecam.bench import machine
 from livecam.capture import demo
 from livecam.config import Config, SwapConfig
@@ -37,8 +38,8 @@ def made(config: Config) -> tuple[Pipeline, str]:
     image.warm_up()
     chosen = swap.choose(config.swap, store, 1)
     swap.warm_up(chosen.name)
-    detector, tracker = detect.load("yunet", config.detect, store, 1), track.load("mediapipe", config.track, store, 1)
-    return Pipeline(detector, tracker, chosen.swapper, config, Telemetry(), mask.load_occlusion(store, 1)), chosen.name
+    detector, tracker, occlusion = finders_of(config, store)
+    return Pipeline(detector, tracker, chosen.swapper, config, Telemetry(), occlusion), chosen.name
 
 
 def inside(labels: demo.Labels) -> NDArray[np.bool_]:

@@ -146,7 +146,6 @@ class Pipeline:
         self._score = config.detect.score
         self._cover_blocks = config.guard.cover_blocks
         self._tracker = tracker
-        self._occlusion = occlusion
         self._marker = Marker(config.mark, config.run_number)
         colour = (SeamOffset if getattr(swapper, "matches_colour", False) else ColourMatch)(config.swap.tone)
         drawing = (swapper.swap, colour.match, mask.alpha, blend.blend, self._marker.mark)
@@ -170,8 +169,8 @@ class Pipeline:
         """The source changed: forget what was followed and what was searched."""
         self._tracker.reset()
         self.policy.reset()
-        if self._occlusion is not None:
-            self._occlusion.reset()
+        if self.occlusion is not None:
+            self.occlusion.reset()
 
     def process(self, frame: Frame) -> Finished:
         """Draws into `frame.image` in place and says whether it may go out as it is; if not, the whole picture is pixelated first."""
@@ -210,8 +209,9 @@ class Pipeline:
             faces = stages.track(frame, sure)
         left_open = frozenset(face.track_id for face in faces) & self.choice.left_open
         drawn = tuple(self._mask(frame.image, face, faces) for face in faces if face.track_id not in left_open)
-        with span("guard"):
-            policy.drew(frame.image)
+        if drawn:
+            with span("guard"):
+                policy.drew(frame.image)
         with span("mark"):
             stages.mark(frame.image)
         with span("guard"):

@@ -95,7 +95,7 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
     link.say("progress", "compiling image kernels")
     for room, name in (("detect", config.detect.detector), ("track", config.track.tracker)):
         registry.load_module(room, name)  # here: two threads that import at once can find half a module
-    finders = Meanwhile(lambda: _finders(config, store))
+    finders = Meanwhile(lambda: finders_of(config, store))
     image.warm_up()
     mark.warm_up()
     chosen = swap.choose(config.swap, store, threads)
@@ -122,7 +122,8 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
     return made
 
 
-def _finders(config: Config, store: Store) -> tuple[detect.Detector, track.Tracker, mask.Occlusion | None]:
+def finders_of(config: Config, store: Store) -> tuple[detect.Detector, track.Tracker, mask.Occlusion | None]:
+    """What finds faces, follows them, and sees what stands before them when that is to be shown. Raises LivecamError."""
     return (
         detect.load(config.detect.detector, config.detect, store, config.run.threads),
         track.load(config.track.tracker, config.track, store, config.run.threads),

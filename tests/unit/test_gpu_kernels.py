@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pasted import at, oval
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 pytest.importorskip("triton", reason="the extra torch is not installed (triton)")
@@ -37,22 +37,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def smooth(height: int, width: int, seed: int, channels: int = 3) -> np.ndarray:
     noise = np.random.default_rng(seed).random((height, width, channels), np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8).reshape(height, width, channels)
-
-
-def oval(size: int) -> np.ndarray:
-    alpha = np.zeros((size, size), np.uint8)
-    cv2.ellipse(alpha, (size // 2, size // 2), (int(size * 0.36), int(size * 0.45)), 0, 0, 360, 255, -1)
-    alpha = cv2.blur(alpha, (3, 3))
-    alpha[[0, -1]] = 0
-    alpha[:, [0, -1]] = 0
-    return alpha
-
-
-def at(x: float, y: float, face_px: float, turn_deg: float, size: int) -> Alignment:
-    """A face of this width in the frame, centred on (x, y)."""
-    scale, turn = 0.74 * size / face_px, math.radians(turn_deg)
-    linear = scale * np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return Alignment(np.hstack([linear, (np.full(2, (size - 1) / 2) - linear @ (x, y))[:, None]]), size)
 
 
 def up(array: np.ndarray) -> torch.Tensor:

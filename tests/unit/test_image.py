@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import pytest
+from pasted import at, oval
 
 from livecam import image
 from livecam.errors import StageError
@@ -18,22 +17,6 @@ FRAME = (360, 640, 3)
 def smooth(shape: tuple[int, ...], seed: int, sigma: float = 1.5) -> np.ndarray:
     noise = np.random.default_rng(seed).random(shape, np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), sigma), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-
-
-def oval(size: int) -> np.ndarray:
-    alpha = np.zeros((size, size), np.uint8)
-    cv2.ellipse(alpha, (size // 2, size // 2), (int(size * 0.36), int(size * 0.45)), 0, 0, 360, 255, -1)
-    alpha = cv2.blur(alpha, (size // 16, size // 16))
-    alpha[[0, -1]] = 0
-    alpha[:, [0, -1]] = 0
-    return alpha
-
-
-def at(x: float, y: float, face_px: float, turn_deg: float, size: int) -> Alignment:
-    """A face of this width in the frame, centred on (x, y)."""
-    scale, turn = 0.74 * size / face_px, math.radians(turn_deg)
-    linear = scale * np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return Alignment(np.hstack([linear, (np.full(2, (size - 1) / 2) - linear @ (x, y))[:, None]]), size)
 
 
 PLACES = {

@@ -225,7 +225,7 @@ def test_things_are_looked_for_when_they_are_to_be_shown(tmp_path: Path, monkeyp
     monkeypatch.setattr(build.track, "load", lambda *_: None)
     monkeypatch.setattr(build.mask, "load_occlusion", lambda store, threads: asked.append(threads))
     store = Store(tmp_path, cards={})
-    build._finders(Config(), store)
+    build.finders_of(Config(), store)
     assert asked == []
-    build._finders(Config(swap=SwapConfig(things="show")), store)
+    build.finders_of(Config(swap=SwapConfig(things="show")), store)
     assert asked == [Config().run.threads]

