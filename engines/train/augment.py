@@ -43,7 +43,7 @@ class Strength:
 
 @dataclass(slots=True)
 class Varied:
-    """One sample ready for a batch: pictures (S, S, 3) and planes (S, S) uint8; lines (S, S, 3)."""
+    """One sample ready for a batch: pictures (S, S, 3) and planes (S, S) uint8; lines (S, S, 3); places, moves (K, 2) as in Samples."""
 
     wearer: U8
     truth: U8
@@ -53,10 +53,14 @@ class Varied:
     occluder: U8
     emphasis: U8
     lines: U8
+    places: F32
+    moves: F32
 
     def flipped(self) -> Varied:
         """Mirrored, the picture of the lines too (left and right need no names there)."""
-        return Varied(*(np.ascontiguousarray(getattr(self, key)[:, ::-1]) for key in self.__slots__))
+        pictures = (np.ascontiguousarray(getattr(self, key)[:, ::-1]) for key in self.__slots__ if key not in ("places", "moves"))
+        mirror = np.array([-1, 1], np.float32)
+        return Varied(*pictures, places=self.places * mirror + np.array([len(self.oval) - 1, 0], np.float32), moves=self.moves * mirror)
 
 
 def plain(samples: Samples, row: int) -> Varied:
@@ -76,7 +80,7 @@ def vary(samples: Samples, row: int, rng: np.random.Generator, strength: Strengt
         table = _table(rng, strength)
         out.wearer, out.truth, out.mesh = (_looked_up(p, table) for p in (out.wearer, out.truth, out.mesh))
     if rng.random() < strength.drawing:
-        out.mesh, out.mesh_mask = _moved(out.mesh, out.mesh_mask, rng, strength.warp_px * size / 128)
+        _move(out, rng, strength.warp_px * size / 128)
         out.mesh = _relit(out.mesh, rng, strength.relight)
     if rng.random() < strength.patches:
         out.mesh = _washed(out.mesh, rng)
@@ -87,7 +91,7 @@ def vary(samples: Samples, row: int, rng: np.random.Generator, strength: Strengt
 
 def _varied(samples: Samples, row: int, landmarks: F32) -> Varied:
     pictures = (getattr(samples, key)[row] for key in ("wearer", "truth", "mesh", "mesh_mask", "oval", "occluder", "emphasis"))
-    return Varied(*pictures, lines=lines.draw(landmarks, samples.wearer.shape[1]))
+    return Varied(*pictures, lines=lines.draw(landmarks, samples.wearer.shape[1]), places=samples.places[row], moves=samples.moves[row])
 
 
 def _table(rng: np.random.Generator, strength: Strength) -> U8:
@@ -108,12 +112,16 @@ def _field(rng: np.random.Generator, size: int, cells: int, channels: int) -> F3
     return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).reshape(size, size, channels)
 
 
-def _moved(drawing: U8, mask: U8, rng: np.random.Generator, amount_px: float) -> tuple[U8, U8]:
-    size = len(drawing)
+def _move(sample: Varied, rng: np.random.Generator, amount_px: float) -> None:
+    """The drawing displaced, and what is known of where its features lie."""
+    size = len(sample.mesh)
     field = _field(rng, size, int(rng.integers(3, 7)), 2) * amount_px * rng.random()
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=2).astype(np.float32) + field
-    together = cv2.remap(np.dstack([drawing, mask]), grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.ascontiguousarray(together[..., :3]), np.ascontiguousarray(together[..., 3])
+    together = cv2.remap(np.dstack([sample.mesh, sample.mesh_mask]), grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    sample.mesh, sample.mesh_mask = np.ascontiguousarray(together[..., :3]), np.ascontiguousarray(together[..., 3])
+    # What lay at q is found now where p + field(p) = q: at q - field(q), nearly.
+    at = np.clip(np.rint(np.nan_to_num(sample.places + sample.moves)), 0, size - 1).astype(int)
+    sample.moves = sample.moves - field[at[:, 1], at[:, 0]]
 
 
 def _relit(drawing: U8, rng: np.random.Generator, amount: float) -> U8:

@@ -28,7 +28,7 @@ class Ablation:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """x: (N, 10, S, S), what `lite` sees; wearer, truth: (N, 3, S, S) RGB; oval, occluder, emphasis: (N, 1, S, S), all float32 0..1;
-    embedding: (N, 128); a, b: (N,) int64 identities."""
+    embedding: (N, 128); places, moves: (N, K, 2) float32 pixels as in Samples; a, b: (N,) int64 identities."""
 
     x: Tensor
     wearer: Tensor
@@ -37,6 +37,8 @@ class Batch:
     occluder: Tensor
     emphasis: Tensor
     embedding: Tensor
+    places: Tensor
+    moves: Tensor
     a: Tensor
     b: Tensor
 
@@ -72,7 +74,9 @@ def _batch(varied: list[Varied], ids: list[tuple[int, int]], embedding: F32, wit
     one = {key: _unit(np.stack([getattr(v, key) for v in varied])[:, None]) for key in ("oval", "occluder", "emphasis")}
     wearer, truth = (_unit(np.stack([getattr(v, key)[..., ::-1].transpose(2, 0, 1) for v in varied])) for key in ("wearer", "truth"))
     numbers = torch.tensor(ids, dtype=torch.int64)
-    return Batch(_unit(x), wearer, truth, **one, embedding=torch.from_numpy(embedding.astype(np.float32)), a=numbers[:, 0], b=numbers[:, 1])
+    shown = {key: torch.from_numpy(np.stack([getattr(v, key) for v in varied])) for key in ("places", "moves")}
+    known = torch.from_numpy(embedding.astype(np.float32))
+    return Batch(_unit(x), wearer, truth, **one, embedding=known, **shown, a=numbers[:, 0], b=numbers[:, 1])
 
 
 def _planes(v: Varied, without: Ablation) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ from engines.train.identity import IdentityOptions, IdentityTask, IdentityWeight
 from engines.train.loop import Plan, Task, train
 from engines.train.pairs import Options, PairTask, Weights
 from engines.train.people import People
+from engines.train.readings import Reader
 from engines.train.shards import Pool
 from livecam.config import RunConfig
 from livecam.errors import LivecamError
@@ -87,7 +88,9 @@ def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:
     nets = lite_net if args.task == "lite" else simswap_net
     config = _config(nets.CONFIGS, lite_net.LiteConfig if args.task == "lite" else simswap_net.SimswapConfig, args.config, saved)
     options = Options(config, Weights(**_weights(args.weight, Weights)), without=Ablation(**dict.fromkeys(args.without, True)), **common)
-    return PairTask(options, Pool(args.data, config.size, shards), People.beside(args.data, store), face, parallel)
+    # Landmarks of each picture are read only when a loss asks for them.
+    reader = Reader(store, args.threads) if options.weights.displacement else None
+    return PairTask(options, Pool(args.data, config.size, shards, reader=reader), People.beside(args.data, store), face, parallel)
 
 
 def _config(named: dict[str, Any], kind: type[Any], name: str, saved: dict[str, str]) -> Any:

@@ -65,6 +65,17 @@ def steepness(flow: Tensor) -> Tensor:
     return (flow[..., :, 1:] - flow[..., :, :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
 
 
+def displacement(flow: Tensor, size: int, places: Tensor, moves: Tensor) -> Tensor:
+    """Pixels by which a flow (N, 2, H, W), pixels at side `size`, misses what landmarks say: at `places` (N, K, 2) it is to be `moves` (N, K, 2).
+
+    Huber's error (1964) with its bend at a pixel; points that are not known (NaN) are left out."""
+    grid = (places + 0.5) * (2.0 / size) - 1.0
+    said = nnf.grid_sample(flow, grid[:, None], "bilinear", "border", align_corners=False)[:, :, 0].transpose(1, 2)
+    known = torch.isfinite(moves)
+    error = nnf.smooth_l1_loss(said, torch.where(known, moves, said), reduction="sum")
+    return error / known.sum().clamp_min(1)
+
+
 def composite(drawn: Tensor, truth: Tensor, oval: Tensor) -> Tensor:
     """What is judged as a picture: the generator's inside the oval, the camera's (which is truth's) outside."""
     return truth + (drawn - truth) * oval

@@ -43,7 +43,8 @@ class Weights:
     """Weights of the losses.
 
     reconstruction: L1 against truth (pix2pix, Isola et al. 2017); laplacian: of its pyramid (Bojanowski et al. 2018); contrast: of local
-    contrast, for sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; identity: 1 - cosine of SFace against
+    contrast, for sharpness (losses.contrast); mask: L1 of the mask against the oval; steepness: of lite's flow; displacement: its error at
+    landmarks, pixels (losses.displacement; supervised flow: FlowNet, Dosovitskiy et al. 2015); identity: 1 - cosine of SFace against
     truth's own (SimSwap, Chen et al. 2020, gives it 10 against a reconstruction of 10; here truth says most of it already); persona: the
     same against the persona's portrait, which is SimSwap's own; feature: SFace's early features against truth's (Johnson et al. 2016);
     adversarial, matching: hinge and weak feature matching (SimSwap: 1 and 10); penalty: R1 (Mescheder et al. 2018), every `penalty_every` steps.
@@ -55,6 +56,7 @@ class Weights:
     contrast: float = 0.5
     mask: float = 0.25
     steepness: float = 0.005
+    displacement: float = 0.0
     identity: float = 0.2
     persona: float = 0.2
     feature: float = 0.05
@@ -147,6 +149,8 @@ class PairTask:
         terms = self._terms(out, batch, step)
         if flow is not None:
             terms["steepness"] = losses.steepness(flow)
+            if batch.moves.shape[1]:
+                terms["displacement"] = losses.displacement(flow.float(), out.shape[-1], batch.places, batch.moves)
         figures = {key: float(value.detach()) for key, value in terms.items()}
         if judged:
             terms |= self._judged(out, batch)
@@ -221,7 +225,8 @@ class PairTask:
     def checkup(self, model: nn.Module, picture: Path) -> dict[str, float]:
         """PSNR, L1, sharpness and SFace's cosine of held-out samples, of ours and of the drawing; grid: wearer, drawing, ours, truth, mask."""
         batch = batches.all_of(self._pool.held_out, self._people, self._options.without).to(self._device)
-        out = self._forward(model, batch)[0].float().clamp(0, 1)
+        out, flow = self._forward(model, batch)
+        out = out.float().clamp(0, 1)
         seen = batch.oval * (1 - batch.occluder)
         drawing = batch.x[:, 3:6]
         figures: dict[str, float] = {}
@@ -232,6 +237,10 @@ class PairTask:
             if self._face is not None:
                 pair = (self._face(aligned(losses.composite(p, batch.truth, batch.oval), CROP)) for p in (drawn, batch.truth))
                 figures[f"{name}cosine"] = 1 - float(losses.identity(*pair))
+        if flow is not None and batch.moves.shape[1]:
+            still = torch.zeros_like(flow)
+            for name, said in (("", flow.float()), ("drawing_", still)):
+                figures[f"{name}displacement"] = float(losses.displacement(said, out.shape[-1], batch.places, batch.moves))
         mask = out[:, MASK : MASK + 1] if out.shape[1] > MASK else batch.oval
         rows = torch.cat([batch.wearer, batch.x[:, 3:6], out[:, 0:3], batch.truth, mask.expand(-1, 3, -1, -1)], dim=3)[:GRID_ROWS]
         write_grid(picture, rows)

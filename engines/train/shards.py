@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -44,7 +44,8 @@ class Samples:
 
     wearer, truth, mesh: (N, S, S, 3) uint8 BGR; mesh_mask, oval, occluder (with the wearer's glasses, which the generator sees no more than what
     hides it), emphasis: (N, S, S) uint8; landmarks: (N, 478, 2) float32, pixels;
-    a, b: (N,) int32 identities of wearer and persona.
+    places: (N, K, 2) float32, where features lie in truth; moves: (N, K, 2), from there to where they lie in the drawing, NaN where not known
+    (engines.train.readings; K is 0 without a reader). a, b: (N,) int32 identities of wearer and persona.
     """
 
     wearer: U8
@@ -55,6 +56,8 @@ class Samples:
     occluder: U8
     emphasis: U8
     landmarks: F32
+    places: F32
+    moves: F32
     a: NDArray[np.int32]
     b: NDArray[np.int32]
 
@@ -71,7 +74,15 @@ class Samples:
         return Samples(*(getattr(self, key)[chosen] for key in self.__slots__))
 
 
-def read(path: Path, size: int) -> Samples:
+class Reader(Protocol):
+    """What says where features lie: engines.train.readings.Reader, or nobody."""
+
+    def of(self, path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[F32, F32]:
+        """See there."""
+        ...
+
+
+def read(path: Path, size: int, reader: Reader | None = None) -> Samples:
     """One shard at side `size`. Raises DataError: truncated, a key missing, another shape."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -85,9 +96,17 @@ def read(path: Path, size: int) -> Samples:
     _check(path, arrays)
     side = arrays["wearer"].shape[1]
     pictures = {key: _resized(arrays[key], size) for key in (*PICTURES, *PLANES)}
-    points = ((arrays["landmarks"][:, :, :2].astype(np.float32) + 0.5) * (size / side) - 0.5).astype(np.float32)
+    points = _points(arrays["landmarks"][:, :, :2], size / side)
     emphasis = np.stack([_emphasis(p, size) for p in points])
-    return Samples(**pictures, emphasis=emphasis, landmarks=points, a=arrays["a"].astype(np.int32), b=arrays["b"].astype(np.int32))
+    nothing = np.zeros((len(points), 0, 2), np.float32)
+    places, moves = (nothing, nothing) if reader is None else reader.of(path, arrays)
+    shown = {"landmarks": points, "places": _points(places, size / side), "moves": (moves * np.float32(size / side)).astype(np.float32)}
+    return Samples(**pictures, emphasis=emphasis, **shown, a=arrays["a"].astype(np.int32), b=arrays["b"].astype(np.int32))
+
+
+def _points(points: NDArray[Any], ratio: float) -> F32:
+    """Points in pixels at another side."""
+    return ((points.astype(np.float32) + 0.5) * ratio - 0.5).astype(np.float32)
 
 
 def _check(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -127,9 +146,11 @@ def _emphasis(points: F32, size: int) -> U8:
 class Pool:
     """All shards of a folder; grows by `scan`. The order of `names` says what an index means, so a checkpoint keeps it."""
 
-    def __init__(self, folder: Path, size: int, names: tuple[str, ...] = (), max_bytes: int = MAX_BYTES) -> None:
-        """names: shards to be loaded first, in that order (a resumed run's). Raises DataError when there is nothing to train on."""
-        self._folder, self._size, self._max_bytes = folder, size, max_bytes
+    def __init__(self, folder: Path, size: int, names: tuple[str, ...] = (), max_bytes: int = MAX_BYTES, reader: Reader | None = None) -> None:
+        """names: shards to be loaded first, in that order (a resumed run's). reader: says where features lie.
+
+        Raises DataError when there is nothing to train on."""
+        self._folder, self._size, self._max_bytes, self._reader = folder, size, max_bytes, reader
         self._shards: list[Samples] = []
         self._ends: list[int] = []
         self._failed: dict[str, int] = {}
@@ -161,7 +182,7 @@ class Pool:
         return new
 
     def _add(self, name: str) -> None:
-        samples = read(self._folder / name, self._size)
+        samples = read(self._folder / name, self._size, self._reader)
         if not self._shards:
             kept = max(1, len(samples) - HELD_OUT)
             self.held_out = samples.part(slice(kept if kept < len(samples) else 0, None))

@@ -12,11 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from livecam.swap import _mesh_triangles as topology
-from livecam.types import F32, F64
+from livecam.types import F32, F64, U8
+
+_THREE = np.ones((3, 3), np.uint8)
 
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)
 RIDGE = np.array([1e-4, 0.02, 0.02, 0.02, 0.08, 0.08, 0.08, 0.08, 0.08])
@@ -28,6 +31,8 @@ COVERED_FROM, COVERED_FULLY = 0.25, 0.5
 medical mask): coloured light makes smaller ones."""
 COVERED_APART = 0.25
 """Difference of the same from the skin's at which a point of such a face counts half."""
+WHITE_PERCENTILE, WHITE_LEAST_PX = 85.0, 30
+"""Of an open eye's pixels so many are iris, lashes and shadow; fewer pixels than the second tell nothing."""
 LEAST_POINTS = 12
 """Fewer points of a half tell nothing of its colour."""
 SMOOTH = 0.5
@@ -103,6 +108,26 @@ def uncovered(colours: F32, weights: F32, upper: NDArray[np.bool_]) -> F32:
     strength = min(max((abs(middles[0] - middles[1]) - COVERED_FROM) / (COVERED_FULLY - COVERED_FROM), 0.0), 1.0)
     share = 1.0 / (1.0 + ((red - max(middles)) / COVERED_APART) ** 4)
     return (1.0 - strength * (1.0 - share)).astype(np.float32)
+
+
+def eye_white(crop: U8, points: F32, outline: NDArray[np.intp]) -> F64 | None:
+    """(3,) B, G, R of an open eye's brightest pixels: as bright as what WHITE_PERCENTILE of them stay below, and of their colour.
+
+    None when too little of the eye is seen. outline: rows of `points`, in order."""
+    contour = points[outline, :2]
+    x0, y0 = (int(v) for v in np.floor(contour.min(axis=0)))
+    x1, y1 = (int(v) + 1 for v in np.ceil(contour.max(axis=0)))
+    if x0 < 0 or y0 < 0 or x1 > crop.shape[1] or y1 > crop.shape[0]:
+        return None
+    inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    cv2.fillPoly(inside, [np.rint(contour - (x0, y0)).astype(np.int32)], (1,))
+    found = crop[y0:y1, x0:x1][cv2.erode(inside, _THREE) > 0]
+    if len(found) < WHITE_LEAST_PX:
+        return None
+    luma = found @ LUMA
+    level = float(np.percentile(luma, WHITE_PERCENTILE))
+    colour = found[luma >= level].mean(axis=0)
+    return colour * (level / max(float(colour @ LUMA), 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,10 @@ _BLUE, _GREEN, _RED = np.float32(0.114), np.float32(0.587), np.float32(0.299)
 _EDGE, _EDGE_FAR = np.float32(-1e-4), np.float32(1.0001)
 LASH_WIDTH = 0.035
 """Of the dark line along the upper lid, as share of the eye's width."""
+CAVITY = (34.0, 30.0, 62.0)
+"""B, G, R of an open mouth where neither teeth nor tongue are; with half of it, and dark up to a quarter of the width, corners were black holes."""
+CORNER = 0.15
+"""Width of the mouth's corners, which are darker, as share of its own."""
 WIDE = 16
 """Numbers per vertex: 15 and one of padding, a whole vector register."""
 _LANES = np.uint64(0x00FF00FF00FF00FF)
@@ -305,7 +309,7 @@ def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no
                     for k in range(3):
                         out[y, x, k] = np.uint8(out[y, x, k] * dark)
                 continue
-            blue, green, red = 18.0, 14.0, 34.0
+            blue, green, red = CAVITY
             for n in range(maps.shape[0]):
                 sx = maps[n, 0, 0] * x + maps[n, 0, 1] * y + maps[n, 0, 2]
                 sy = maps[n, 1, 0] * x + maps[n, 1, 1] * y + maps[n, 1, 2]
@@ -317,7 +321,7 @@ def draw_mouth(out, frame, curves, lanes, maps, sizes, look):  # type: ignore[no
                 green += (_lane(sample, 1) - green) * share
                 red += (_lane(sample, 2) - red) * share
             near = 1.0 - math.exp(-max(top, 0.0) / (0.05 * frame[4])) * 0.55
-            side = min(1.0, ends / (0.24 * frame[4]))
+            side = min(1.0, ends / (CORNER * frame[4]))
             shade = near * (look[4] + (look[5] - look[4]) * side)
             for k in range(3):
                 value = (blue if k == 0 else green if k == 1 else red) * look[k] * shade

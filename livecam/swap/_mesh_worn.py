@@ -48,9 +48,9 @@ BROW_SHARE = 0.02
 """Brows, lids and what lies between them, widened by this share of the face's width, are never taken for hair."""
 SPRITES = ("tongue", "teeth_lower", "teeth_upper")
 """Of the mouth's inside, in the order in which they are drawn."""
-SPRITE_LIGHT = (0.55, 0.8, 0.95)
+SPRITE_LIGHT = (0.65, 0.8, 0.95)
 """How much of the light on the lips reaches each of them."""
-SPRITE_REACH = (1.0, 0.5, 0.85)
+SPRITE_REACH = (1.0, 0.7, 1.1)
 """Share of its half width up to which each is drawn in full: molars lie in the dark of the cheeks."""
 SPRITE_SIDE = 160
 UPPER_ANCHOR = (2, 97, 326, 98, 327)

@@ -144,6 +144,42 @@ def test_one_eye_winks_alone_when_it_lasts(persona: Persona) -> None:
     assert green_px(out[:, 128:]) > 30
 
 
+def test_a_turned_heads_far_eye_does_not_wink() -> None:
+    """The tracker reads a third of its opening; the near eye says what both do."""
+    opened_share = [shape.Wearer(frames=1, open_reference=np.array([1.0, 1.0]), lids=np.array([1.0, 1.0])) for _ in range(2)]
+    for wearer, far in zip(opened_share, (30.0, 14.0), strict=True):
+        for _ in range(60):
+            lids = wearer.openness(np.array([1.0, 0.35]), np.array([30.0, far]))
+    assert opened_share[0].lids[1] < 0.45, "facing the camera it is a wink"
+    assert lids[1] > 0.7
+
+
+@pytest.mark.parametrize("level, colour", [(90, (1.0, 1.0, 1.0)), (190, (1.0, 1.0, 1.0)), (150, (0.8, 1.0, 1.15))])
+def test_whites_are_as_bright_and_as_tinted_as_the_wearers(persona: Persona, level: int, colour: tuple[float, float, float]) -> None:
+    points = drawn_face.mesh()
+    picture = drawn_face.portrait(points)
+    for eye in mesh.EYE_ROWS:
+        cv2.fillPoly(picture, [np.rint(points[eye, :2]).astype(np.int32)], tuple(float(level * c) for c in colour))
+    swapper = opened(persona)
+    draw(swapper, points, picture)
+    white = swapper._tracks[1].lit.white  # type: ignore[union-attr]
+    assert abs(float(white @ light.LUMA) / (mesh.EYES_WHITE * level) - 1) < 0.08
+    assert np.abs(white / (white @ light.LUMA) - np.array(colour)).max() < 0.1
+
+
+def test_shining_glasses_do_not_light_the_eyes(persona: Persona) -> None:
+    points = drawn_face.mesh()
+    dark, shining = drawn_face.portrait(points, skin=(25, 32, 50)), drawn_face.portrait(points, skin=(25, 32, 50))
+    for eye in mesh.EYE_ROWS:
+        cv2.fillPoly(shining, [np.rint(points[eye, :2]).astype(np.int32)], (255.0, 255.0, 255.0))
+    bright = []
+    for picture in (dark, shining):
+        swapper = opened(persona)
+        draw(swapper, points, picture, eye_open=0.9 if picture is shining else 0.1)
+        bright.append(float(swapper._tracks[1].lit.white @ light.LUMA))  # type: ignore[union-attr]
+    assert bright[1] <= 1.02 * mesh.WHITE_HIGH * bright[0]
+
+
 @pytest.mark.parametrize("shift, axis", [(8.0, 1), (-8.0, 1)])
 def test_gaze_follows_the_iris(persona: Persona, shift: float, axis: int) -> None:
     straight = drawn_face.mesh()

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the engines group is not installed")
 
 from engines.nets.lite import CONFIGS, Generator, Lite, composed  # noqa: E402
-from engines.train import augment, batches, checkpoint, shards  # noqa: E402
+from engines.train import augment, batches, checkpoint, losses, readings, shards  # noqa: E402
 from engines.train.batches import Ablation  # noqa: E402
 from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
 from engines.train.loop import LAST, LOG, WEIGHTS, Plan, Trainer  # noqa: E402
@@ -193,3 +193,86 @@ def test_what_glasses_hide_is_not_learnt(tmp_path: Path) -> None:
     assert occluder[1, 20:30, 10:50].min() == 255
     assert occluder[1, :18].max() == 0 and occluder[1, 33:].max() == 0
     assert occluder[0].max() == 0 and occluder[2].max() == 0
+
+
+class Known:
+    """A reader that was told: every feature of the drawing lies `by` pixels from truth's."""
+
+    def __init__(self, by: tuple[float, float]) -> None:
+        self._by = by
+
+    def of(self, path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        count, side = len(arrays["a"]), arrays["truth"].shape[1]
+        places = np.random.default_rng(3).uniform(side * 0.3, side * 0.7, (count, 12, 2)).astype(np.float32)
+        moves = np.broadcast_to(np.float32(self._by), places.shape).copy()
+        moves[:, 0] = np.nan
+        return places, moves
+
+
+def test_displacement_is_the_way_from_truth_to_the_drawing() -> None:
+    """A flow that says so costs nothing, and moves a drawing onto its answer; the opposite one costs more than none."""
+    places, moves = torch.rand(2, 9, 2) * 16 + 8, torch.tensor([2.0, -1.0]).expand(2, 9, 2).clone()
+    moves[:, 4] = torch.nan
+    flow = torch.tensor([2.0, -1.0])[None, :, None, None].expand(2, 2, 8, 8)
+    right, still, wrong = (float(losses.displacement(flow * k, 32, places, moves)) for k in (1.0, 0.0, -1.0))
+    assert right < 1e-6 < still < wrong
+    x = torch.zeros(1, 10, 32, 32)
+    x[:, 6], x[0, 3, 12, 20] = 1.0, 1.0
+    drawn = composed(x, torch.zeros(1, 3, 4, 4), flow[:1] * (1.9 / 2.0), torch.zeros(1, 4, 8, 8))[0, 0]
+    # The dot at (20, 12) of the drawing is truth's at (18, 13); the flow is held to FLOW_LIMIT of the side, 1.92 pixels.
+    assert np.unravel_index(int(drawn.argmax()), (32, 32)) == (13, 18)
+
+
+def test_flips_and_displaced_drawings_take_the_readings_along(data: Path) -> None:
+    samples = Pool(data, 32, reader=Known((4.0, 2.0))).held_out
+    assert np.allclose(np.nanmean(samples.moves, axis=(0, 1)), (2.0, 1.0)), "half the side, half the pixels"
+    none = augment.Strength(photometric=0, drawing=0, patches=0, degrade=0, landmarks_px=0, oneself=0)
+    straight = augment.plain(samples, 0)
+    kinds = {float(np.sign(np.nanmean(augment.vary(samples, 0, np.random.default_rng(k), none).moves[:, 0]))) for k in range(20)}
+    assert kinds == {1.0, -1.0}
+    turned = straight.flipped()
+    assert np.allclose(turned.places[:, 0], 31 - straight.places[:, 0]) and np.allclose(turned.moves[1:, 0], -straight.moves[1:, 0])
+    # A dot in the drawing, displaced: what is known of it goes along.
+    farthest = 0.0
+    for seed in range(8):
+        moved = augment.plain(Pool(data, 64).held_out, 0)
+        moved.mesh = np.zeros_like(moved.mesh)
+        moved.mesh[30:35, 30:35] = 255
+        moved.places, moved.moves = np.full((1, 2), 32, np.float32), np.zeros((1, 2), np.float32)
+        augment._move(moved, np.random.default_rng(seed), 2.0)
+        y, x = np.argwhere(moved.mesh[..., 0] > 128).mean(axis=0)
+        assert np.abs(moved.places[0] + moved.moves[0] - (x, y)).max() < 0.6
+        farthest = max(farthest, float(np.abs(moved.moves).max()))
+    assert farthest > 1.0
+
+
+def test_training_follows_the_readings(data: Path, tmp_path: Path) -> None:
+    options = Options(TINY, Weights(displacement=1.0, reconstruction=0, laplacian=0, contrast=0), batch=4, lr=5e-3)
+    pool = Pool(data, TINY.size, reader=Known((0.0, 2.0)))
+    task = PairTask(options, pool, People(data, None, known=lite_shards.people()), None)
+    out = tmp_path / "run"
+    Trainer(task, Plan(out, steps=120, average=0.9)).run()
+    last = [json.loads(line) for line in (out / LOG).read_text().splitlines() if "held_out_displacement" in line][-1]
+    assert last["held_out_displacement"] < 0.5 * last["held_out_drawing_displacement"]
+
+
+def test_readings_are_kept_until_the_drawings_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs-00000.npz"
+    lite_shards.write(path, 2)
+    with np.load(path) as file:
+        arrays = dict(file)
+    reader, read = object.__new__(readings.Reader), []
+
+    def row(_: object, sample: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        read.append(1)
+        return np.ones((3, 2), np.float32), np.full((3, 2), len(read), np.float32)
+
+    monkeypatch.setattr(readings.Reader, "_row", row)
+    first, again = reader.of(path, arrays), reader.of(path, arrays)
+    assert len(read) == 2 and np.array_equal(first[1], again[1])
+    (tmp_path / "readings-00000.npz").write_bytes(b"half")
+    reader.of(path, arrays)
+    assert len(read) == 4
+    arrays["mesh"] = 255 - arrays["mesh"]
+    reader.of(path, arrays)
+    assert len(read) == 6
