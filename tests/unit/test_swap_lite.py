@@ -90,6 +90,21 @@ def test_composing_is_its_plain_form(size: int) -> None:
         part[0, 0, 1, 1] = kept
 
 
+def test_only_what_the_mask_covers_or_will_cover_is_composed() -> None:
+    """The part that is written to holds every pixel whose mask is, in the plain form, above 0."""
+    size, alpha = 96, np.zeros((96, 96), np.uint8)
+    growth = np.zeros((8, 8), np.float32)
+    assert _lite_tensor.covered(alpha, growth)[2:] == (0, 0)
+    cv2.circle(alpha, (40, 50), 12, 255, -1)
+    assert _lite_tensor.covered(alpha, growth) == (28, 38, 25, 25)
+    growth[1, 6] = 0.5
+    x0, y0, width, height = _lite_tensor.covered(alpha, growth)
+    grown = cv2.resize(growth, (size, size), interpolation=cv2.INTER_LINEAR) * 255 >= 0.5
+    y, x = np.nonzero(grown | (alpha > 0))
+    assert x0 <= x.min() and y0 <= y.min() and x0 + width > x.max() and y0 + height > y.max()
+    assert width * height < 0.7 * size * size
+
+
 def test_a_flow_moves_the_drawing_and_keeps_it_sharp(tmp_path: Path, worn: Persona) -> None:
     still, moved = (open_lite(tmp_path, onnx_models.lite(tmp_path / f"weights{shift}", tint=0.0, shift_px=shift)) for shift in (0.0, 4.0))
     for one in (still, moved):
@@ -158,9 +173,10 @@ def test_film_is_the_mappers(tmp_path: Path, worn: Persona) -> None:
     assert worn.embedding is not None
     film = tensors["mapper.second.weight"] @ np.maximum(tensors["mapper.first.weight"] @ worn.embedding, 0)
     tint = np.clip(0.1 * film[2::-1] * 255, -255, 255)
-    base = plain.swap(crop, face, alignment).crop.astype(float)
-    inside = ((base + tint > 1) & (base + tint < 254)).all(axis=2) & beside_the_eyes(plain, alignment.size_px)
-    assert inside.mean() > 0.2 and np.abs(tint).max() > 3
+    first = plain.swap(crop, face, alignment)
+    base = first.crop.astype(float)
+    inside = ((base + tint > 1) & (base + tint < 254)).all(axis=2) & beside_the_eyes(plain, alignment.size_px) & (first.mask > 0)
+    assert inside.mean() > 0.15 and np.abs(tint).max() > 3
     assert np.abs(swapper.swap(crop, face, alignment).crop - (base + tint))[inside].max() <= 1.01
 
 
