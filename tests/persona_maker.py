@@ -7,10 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from safetensors.numpy import save_file
 
 from livecam.geometry import ARCFACE_112_V2
-from livecam.persona import _files
+from livecam.persona import _container, _files, _keys
 from livecam.persona.embed import FIVE_OF_MESH
 from livecam.swap._mesh_triangles import OVAL
 from livecam.types import Persona
@@ -48,9 +47,15 @@ def tensors() -> dict[str, np.ndarray]:
     return out
 
 
-def write(path: Path, change: dict[str, np.ndarray | None] | None = None, texts: dict[str, str] | None = None) -> Path:
+def write(path: Path, change: dict[str, np.ndarray | None] | None = None, texts: dict[str, str] | None = None, signed: bool = True) -> Path:
+    """A persona file, signed with the user's key (the tests' own), whatever is in it."""
     data = {k: v for k, v in (tensors() | (change or {})).items() if v is not None}
-    save_file(data, str(path), {k: v for k, v in (TEXTS | (texts or {})).items() if v})
+    about = {k: v for k, v in (TEXTS | (texts or {})).items() if v}
+    if signed:
+        whole = _container.pack_signed(data, about, _keys.own_key())
+    else:
+        whole = _container.pack(data, about)
+    path.write_bytes(whole)
     return path
 
 

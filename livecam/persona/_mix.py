@@ -278,7 +278,7 @@ def _texts(plan: _Plan, seed: int, sliders: Sliders, name: str) -> dict[str, str
     shares = {p.persona.id: round(float(w), 4) for p, w in zip(plan.parents, plan.weights, strict=True)}
     kin = ", ".join(p.persona.name for p in plan.parents)
     return {
-        "format": _files.FORMAT, "version": _files.VERSION, "id": f"{slug}-{seed}", "name": name, "kind": "synthetic",
+        "format": _files.FORMAT, "version": _files.UNSIGNED, "id": f"{slug}-{seed}", "name": name, "kind": "synthetic",
         "description": f"{'Man' if masculine > 0.5 else 'Woman'} of about {age}, mixed from {kin}",
         "age": str(age), "masculine": f"{masculine:.2f}", "licence": _licence(plan), "seed": str(seed), "maker": "livecam persona new",
         "parents": json.dumps(shares),
