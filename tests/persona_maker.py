@@ -51,10 +51,7 @@ def write(path: Path, change: dict[str, np.ndarray | None] | None = None, texts:
     """A persona file, signed with the user's key (the tests' own), whatever is in it."""
     data = {k: v for k, v in (tensors() | (change or {})).items() if v is not None}
     about = {k: v for k, v in (TEXTS | (texts or {})).items() if v}
-    if signed:
-        whole = _container.pack_signed(data, about, _keys.own_key())
-    else:
-        whole = _container.pack(data, about)
+    whole = _container.pack_signed(data, about, _keys.own_key()) if signed else _container.pack(data, about)
     path.write_bytes(whole)
     return path
 

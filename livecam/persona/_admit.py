@@ -8,7 +8,7 @@ embedding inside is the one consented to. Pictures are decoded after that.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,8 @@ class Gate:
         self._pass("embedding", "the one that was consented to")
         return Admitted(content, signer, inner, record)
 
-    def _not_revoked(self, persona_id: str, digest: Any) -> None:
-        """digest: () -> SHA-256 of what a revocation would name; worked out only when one is of this id."""
+    def _not_revoked(self, persona_id: str, digest: Callable[[], str]) -> None:
+        """digest: SHA-256 of what a revocation would name; worked out only when one is of this id."""
         for entry in _keys.read_list(_keys.REVOKED):
             if entry.get("id") == persona_id and entry.get("sha256") == digest():
                 raise PersonaError(f"{self.path}: the persona {persona_id!r} was revoked on {entry.get('day')}, which cannot be undone; wear another")

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -122,8 +122,8 @@ def add_to_list(form: str, entry: Entry) -> None:
     change_list(form, lambda entries: [*(one for one in entries if dict(one) != dict(entry)), entry])
 
 
-def change_list(form: str, change: Any) -> None:
-    """Signs and writes what `change` makes of the entries. change: (tuple of entries) -> entries. Raises PersonaError."""
+def change_list(form: str, change: Callable[[tuple[Entry, ...]], Sequence[Entry]]) -> None:
+    """Signs and writes what `change` makes of the entries. Raises PersonaError."""
     key = own_key()
     path = list_path(form)
     try:

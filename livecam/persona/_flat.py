@@ -1,0 +1,54 @@
+"""Whether a face that turned was a head or a flat picture of one.
+
+The landmarks of a flat picture, however it is held, follow a plane homography from one view to the next; those of a head do not, because the nose
+stands before the eyes.  Measure: fit the homography from the frontal to the turned landmarks (normalised DLT; Hartley and Zisserman, Multiple View
+Geometry, 2nd ed., algorithm 4.2), and take the root mean square of what is left over, as share of the distance of the outer eye corners in the
+frontal view.
+
+Convention: points are (x, y) in frame pixels, in MediaPipe's order.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+POINTS = (
+    33, 133, 362, 263,  # corners of the eyes
+    168, 6, 197, 195, 5, 4, 1, 2,  # bridge and tip of the nose
+    98, 327, 48, 278,  # its wings
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # brows
+    10, 151, 9, 109, 338,  # forehead
+    50, 280, 101, 330, 117, 346,  # cheeks
+)  # fmt: skip
+"""Landmarks on bone and skin that moves little; neither lips nor the outline, which slides over the head as it turns."""
+LEAST_DEPARTURE = 0.020
+"""A turned face whose landmarks depart less from a plane is a flat picture. Rendered heads and flat pictures of them lie on either side
+(benchmarks/results/consent-live.json)."""
+LEAST_SPAN_PX = 8.0
+
+
+def departure(front: NDArray[np.floating], turned: NDArray[np.floating]) -> float:
+    """How far the turned view is from any flat picture of the frontal one: 0 for a plane. front, turned: (>= 468, 2 or 3) landmarks.
+
+    0.0, which counts as flat, when no homography can be fitted."""
+    a, b = (np.ascontiguousarray(view[list(POINTS), :2], np.float64) for view in (front, turned))
+    span = float(np.linalg.norm(a[0] - a[3]))
+    if span < LEAST_SPAN_PX or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return 0.0
+    try:
+        matrix, _ = cv2.findHomography(a, b, 0)
+    except cv2.error:
+        return 0.0
+    if matrix is None or not np.isfinite(matrix).all():
+        return 0.0
+    left = cv2.perspectiveTransform(a[None], np.asarray(matrix, np.float64))[0] - b
+    # Measured in the frontal view's size: a picture that came nearer would have larger errors.
+    scale = float(np.sqrt(abs(np.linalg.det(_linear(a, b)))))
+    return float(np.sqrt((left**2).sum(axis=1).mean())) / (span * max(scale, 1e-3))
+
+
+def _linear(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 2) the affine part that takes a to b, for the change of size."""
+    return np.asarray(np.linalg.lstsq(a - a.mean(axis=0), b - b.mean(axis=0), rcond=None)[0], np.float64)
