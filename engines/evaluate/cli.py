@@ -56,15 +56,22 @@ def _parser() -> argparse.ArgumentParser:
     occlusion.add_argument("--film", action="store_true", help="also things that pass before the demo presenter, in the whole live loop")
     occlusion.add_argument("--swap", default="lite", help="generator of the films")
     occlusion.add_argument("--strip", type=Path, default=None, help="picture of frames of the films to write: what came in over what went out")
-    liveness = commands.add_parser("liveness", help="enrolment's prompts and its flat-picture check, on rendered people and pictures of them")
+    liveness = _add_liveness(commands)
+    for command in (table, realism, photoreal, occlusion, liveness):
+        command.add_argument("--out", type=Path, default=None, help="JSON to write")
+    return parser
+
+
+def _add_liveness(commands: Any) -> argparse.ArgumentParser:
+    liveness: argparse.ArgumentParser = commands.add_parser(
+        "liveness", help="enrolment's prompts and flat-picture check, on renders"
+    )
     liveness.add_argument("--assets", metavar="DIR", default=None, help="folder of rendering assets (see engines synth)")
     liveness.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="where people are kept between runs")
     liveness.add_argument("--people", type=int, default=12)
     liveness.add_argument("--sessions", type=int, default=600, help="sessions of people, and of tilted photographs")
     liveness.add_argument("--replays", type=int, default=10_000, help="recordings of one session played into another")
-    for command in (table, realism, photoreal, occlusion, liveness):
-        command.add_argument("--out", type=Path, default=None, help="JSON to write")
-    return parser
+    return liveness
 
 
 def main(argv: list[str]) -> int:

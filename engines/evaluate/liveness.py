@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Person:
         return self._by["rest"][1 + int(now_s / 1.5) % 2].seen
 
     def _acting(self, prompt: Action, share: float) -> Observation:
-        kind = "turn" if prompt.name.startswith("TURN") else "look" if prompt.name.startswith("LOOK") else "shut" if "EYES" in prompt.name else "mouth"
+        kind = {"TURN": "turn", "LOOK": "look", "SHUT": "shut", "OPEN": "mouth"}[prompt.name.split("_")[0]]
         side = LEFT.get(prompt, 1.0)
         shots = [shot for shot in self._by[kind] if shot.amount * side > 0]
         most = max(abs(shot.amount) for shot in shots)
@@ -106,7 +107,7 @@ class Recording:
     def __call__(self, now_s: float, status: Status | None) -> Observation:
         del status
         frame = self._frames[round((now_s + self._start_s) * FPS) % len(self._frames)]
-        return Observation(now_s, 1, 1, frame.yaw_deg, frame.pitch_deg, frame.gaze_deg, frame.lids, frame.mouth, frame.points)
+        return replace(frame, at_s=now_s)
 
 
 def play(player: Player, seed: int) -> tuple[Status, Session, list[Observation]]:
@@ -115,8 +116,7 @@ def play(player: Player, seed: int) -> tuple[Status, Session, list[Observation]]
     for k in range(round(MOST_S * FPS)):
         now_s = 1.0 + k / FPS
         frames.append(player(now_s - 1.0, status))
-        seen = frames[-1]
-        status = session.feed(Observation(now_s, seen.faces, seen.track, seen.yaw_deg, seen.pitch_deg, seen.gaze_deg, seen.lids, seen.mouth, seen.points))
+        status = session.feed(replace(frames[-1], at_s=now_s))
         if status.ended:
             return status, session, frames
     raise AssertionError("a session has no end")
@@ -207,5 +207,5 @@ def _told(seen: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
-    least, low, middle, high, most = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
-    return {"count": len(values), "least": round(least, 4), "p5": round(low, 4), "median": round(middle, 4), "p95": round(high, 4), "most": round(most, 4)}
+    shares = {"least": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "most": 1.0}
+    return {"count": len(values), **{name: round(float(np.quantile(values, share)), 4) for name, share in shares.items()}}

@@ -89,7 +89,8 @@ def library(seed: int, eyes: Eyes, assets: Path, cache: Path) -> list[Shot]:
     centre = actor.person.head_centre()
     distance = float(rng.uniform(4.5, 8.0))
     middle = (SIZE[0] / 2 + float(rng.uniform(-40, 40)), SIZE[1] / 2 + float(rng.uniform(-20, 20)))
-    camera = Camera(FOCAL_PX, middle, (float(rng.uniform(-0.6, 0.6)), float(centre[1]) + float(rng.uniform(-0.5, 0.5)), float(centre[2]) + distance), SIZE)
+    place = (float(rng.uniform(-0.6, 0.6)), float(centre[1]) + float(rng.uniform(-0.5, 0.5)), float(centre[2]) + distance)
+    camera = Camera(FOCAL_PX, middle, place, SIZE)
     light = LIGHTS[seed % len(LIGHTS)]
     wall = np.full((SIZE[1], SIZE[0], 3), rng.uniform(0.05, 0.3, 3), np.float32)
     shots: list[Shot] = []

@@ -43,11 +43,14 @@ Show = Callable[[Status], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be made. subject: the name the person chose; months: 1 to 12; output: file."""
+    """What is to be made. subject: the name the person chose; issued, expires: seconds since 1970, as in the statement; answer: as typed below it;
+    output: file."""
 
     subject: str
     scope: str
-    months: int
+    issued: int
+    expires: int
+    answer: str
     output: Path
     force: bool = False
 
@@ -100,8 +103,9 @@ class Looker:
             faces = self._tracker.update(Frame(image, (k + 1) * PHOTO_STEP_NS, k), found if k == 0 else None)
         if len(faces) != 1 or faces[0].mesh_px is None:
             raise PersonaError(f"{path}: expected a face that can be followed, found none; give a photograph from the front, in even light")
-        if float(np.ptp(faces[0].mesh_px[:, 0])) < LEAST_FACE_PX:
-            raise PersonaError(f"{path}: expected a face at least {LEAST_FACE_PX:.0f} px wide, found {np.ptp(faces[0].mesh_px[:, 0]):.0f}; come nearer")
+        width = float(np.ptp(faces[0].mesh_px[:, 0]))
+        if width < LEAST_FACE_PX:
+            raise PersonaError(f"{path}: expected a face at least {LEAST_FACE_PX:.0f} px wide, found {width:.0f}; give one taken from nearer")
         return self.likeness(image, faces[0], str(path))
 
     def likeness(self, image: U8, face: Face, what: str) -> Likeness:
@@ -149,7 +153,8 @@ def read_picture(path: Path) -> U8:
         raise PersonaError(f"{path}: expected a photograph, found that it cannot be read: {error}") from error
     size = _files.picture_size(data)
     if len(data) > MOST_BYTES or (size is not None and max(size) > MOST_SIDE_PX):
-        raise PersonaError(f"{path}: expected a photograph of at most {MOST_BYTES} bytes and {MOST_SIDE_PX} px a side, found a larger one; scale it down")
+        most = f"{MOST_BYTES} bytes and {MOST_SIDE_PX} px a side"
+        raise PersonaError(f"{path}: expected a photograph of at most {most}, found a larger one; scale it down")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:
@@ -174,7 +179,8 @@ def open_camera(spec: str, config: CaptureConfig) -> tuple[Capture, str]:
 
 
 def sit(camera: Capture, name: str, looker: Looker, show: Show, session: Session | None = None) -> Sat:
-    """The prompts, in front of an open camera. show: told the state after each frame. Raises PersonaError (it ended without success), CaptureError."""
+    """The prompts, in front of an open camera. show: told the state after each frame. Raises PersonaError (it ended without success),
+    CaptureError."""
     looker.begin()
     run = session or Session()
     kept: list[Likeness] = []
@@ -191,10 +197,9 @@ def sit(camera: Capture, name: str, looker: Looker, show: Show, session: Session
             return Sat(name, run, tuple(kept))
 
 
-def make(wanted: Wanted, answer: str, term: tuple[int, int], pictures: Sequence[tuple[str, Likeness]], sat: Sat, looker: Looker) -> tuple[Record, float]:
-    """Compares, mixes, records, encrypts, signs, writes. answer: as typed; term: (issued, expires) as shown in the statement; pictures: the photographs,
-    by name. Returns the record and how near the mixed portrait comes (cosine). Raises PersonaError: they are not one person's, or it cannot be written.
-    """
+def make(wanted: Wanted, pictures: Sequence[tuple[str, Likeness]], sat: Sat, looker: Looker) -> tuple[Record, float]:
+    """Compares, mixes, records, encrypts, signs, writes. pictures: the photographs, by name. Returns the record and how near the mixed portrait comes
+    (cosine). Raises PersonaError: they are not one person's, or it cannot be written."""
     match = _match.match([one.embedding for one in sat.live], [one.embedding for _, one in pictures], [name for name, _ in pictures])
     skin = np.median([one.skin for one in (*sat.live, *(one for _, one in pictures))], axis=0)
 
@@ -202,7 +207,7 @@ def make(wanted: Wanted, answer: str, term: tuple[int, int], pictures: Sequence[
         return looker.embedders.of_picture(picture, mesh, EMBEDDER, "a mixed portrait")
 
     mixed, near = _mix.fit(match.embedding, skin, embed)
-    record = _record(wanted, answer, term, match, sat, looker)
+    record = _record(wanted, match, sat, looker)
     texts = {key: value for key, value in mixed.metadata.items() if key not in ("age", "masculine", "seed", "sliders")} | {
         "id": record.id, "name": wanted.subject, "kind": "person", "maker": "livecam persona enrol", "licence": "by this person's consent alone",
         "description": f"A persona of {wanted.subject}, by consent until {_consent.day(record.expires)}", "embedding_model": EMBEDDER,
@@ -211,15 +216,15 @@ def make(wanted: Wanted, answer: str, term: tuple[int, int], pictures: Sequence[
     return record, near
 
 
-def _record(wanted: Wanted, answer: str, term: tuple[int, int], match: _match.Match, sat: Sat, looker: Looker) -> Record:
-    issued, expires = term
-    statement = _consent.shown(wanted.subject, wanted.scope, expires)
+def _record(wanted: Wanted, match: _match.Match, sat: Sat, looker: Looker) -> Record:
+    statement = _consent.shown(wanted.subject, wanted.scope, wanted.expires)
     slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in wanted.subject.lower()).strip("-") or "person"
     prompts = tuple({"asked": one.action.value, "asked_s": one.asked_s, "done_s": one.done_s} for one in sat.session.passed)
     return Record(
         id=f"{slug[:40]}-{secrets.token_hex(4)}", subject=wanted.subject, scope=wanted.scope, statement=statement,
-        statement_sha256=_consent.sha256(statement), answer=answer, given="typed at the terminal after the statement, then confirmed before the camera",
-        issued=issued, expires=expires, livecam=livecam.__version__, embedder=EMBEDDER,
+        statement_sha256=_consent.sha256(statement), answer=wanted.answer,
+        given="typed at the terminal below the statement, then shown before the camera",
+        issued=wanted.issued, expires=wanted.expires, livecam=livecam.__version__, embedder=EMBEDDER,
         embedder_sha256=looker.store.cards[EMBEDDER].sha256, embedding_sha256=hashlib.sha256(match.embedding.tobytes()).hexdigest(),
         camera=sat.camera, prompts=prompts, flatness=round(min(sat.session.departures), 4), match=tuple(round(score, 4) for score in match.scores),
         threshold=_match.SAME_PERSON,

@@ -2,8 +2,8 @@
 
 The compute thread asks for a persona, and before each frame takes what is ready and puts it on. Neighbours in the list of personas (what the keys for
 next and previous reach) are made ready ahead when nothing else is wanted, then the others, the nearest in the list first: then any of them is put on
-with the next frame. Those in the list ship with livecam; another one is checked anew (`still`) each time it is asked for, though it lies ready, and once
-a second while it is worn: a consent ends, or is taken back, while livecam runs.
+with the next frame. Those in the list ship with livecam; another one is checked anew (`still`) each time it is asked for, though it lies ready, and
+once a second while it is worn: a consent ends, or is taken back, while livecam runs.
 """
 
 from __future__ import annotations

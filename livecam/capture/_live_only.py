@@ -1,7 +1,7 @@
-"""Real cameras alone: for enrolment, where the person must be in front of it. Everything that plays what somebody prepared is refused by construction.
+"""Real cameras alone: for enrolment, where the person must be in front of one. What plays something prepared is refused by construction.
 
 Files, clips, network streams and the demo are other members of this room and are never opened here. Of cameras, Linux says what they are: driver, bus
-and place in sysfs tell loopbacks and test drivers from hardware. Elsewhere only names are known, so a camera without a known name is refused there.
+and place in sysfs tell loopbacks and test drivers from hardware. Elsewhere only names are known, and a camera without one is refused.
 
 What cannot be told: a device on the USB bus that pretends to be a webcam, or a capture card with a player behind it. The random prompts are for those.
 """
@@ -20,8 +20,8 @@ VIRTUAL_DRIVERS = frozenset({"vivid", "vimc", "vim2m", "akvcam", "v4l2-pipewire"
 HARDWARE_BUSES = ("usb-", "pci:", "pci-", "platform:", "i2c:")
 """What a real camera's `bus_info` begins with (kernel's Documentation/userspace-api/media/v4l/vidioc-querycap)."""
 VIRTUAL_NAMES = (
-    "obs virtual", "obs-camera", "virtual cam", "virtual video", "virtual webcam", "loopback", "dummy video", "livecam", "pipewire", "akvcam", "manycam",
-    "xsplit", "snap camera", "snapcam", "mmhmm", "droidcam", "iriun", "epoccam", "ndi ", "vcam", "unity video", "e2esoft", "splitcam", "avatarify",
+    "obs virtual", "obs-camera", "virtual cam", "virtual video", "virtual webcam", "loopback", "dummy video", "livecam", "pipewire", "akvcam",
+    "manycam", "xsplit", "snap camera", "snapcam", "mmhmm", "droidcam", "iriun", "epoccam", "ndi ", "vcam", "unity video", "e2esoft", "splitcam", "avatarify",
     "camtwist", "syphon", "screen capture", "chromacam", "camo", "vtube", "webcamoid", "fake",
 )  # fmt: skip
 PRELOAD = "LD_PRELOAD"
@@ -43,7 +43,7 @@ def _vet_linux(spec: str, sysfs: Path) -> str:
         raise UsageError(f"camera {spec!r}: expected a camera, found what may be a recording; {WAY_OUT}")
     preload = os.environ.get(PRELOAD, "")
     if any(word in preload.lower() for word in PRELOADED):
-        raise UsageError(f"camera {spec!r}: {PRELOAD} puts {preload!r} between the camera and livecam; expected nothing there; start livecam without it")
+        raise UsageError(f"camera {spec!r}: expected nothing between it and livecam, found {PRELOAD}={preload!r}; start livecam without it")
     path = _linux.path_of(spec)
     node = _v4l2.query(path)
     if why := virtual(node, sysfs):

@@ -132,8 +132,8 @@ def check_dates(record: Record, where: object, now_s: float | None = None) -> No
         )
     if now < record.issued:
         raise PersonaError(
-            f"{where}: the consent was given on {day(record.issued)}, and this computer's clock says {day(int(now))}; expected a clock that is right; "
-            "set it"
+            f"{where}: the consent was given on {day(record.issued)}, and this computer's clock says {day(int(now))}; expected a clock that is right"
+            "; set it"
         )
     if now >= record.expires:
         raise PersonaError(f"{where}: the consent of {record.subject} ended on {day(record.expires)}; to go on, that person enrols again")

@@ -1,6 +1,6 @@
 """The bytes of a persona file: a safetensors file whose signature covers every one of them.
 
-Form (version 2): the metadata has "signer", an Ed25519 public key (64 hex digits), and "signature" (128 hex digits, all lower case). What is signed is
+Form (version 2): the metadata has "signer", an Ed25519 public key (64 hex digits), and "signature" (128 hex digits, lower case). What is signed is
 
     b"livecam persona 2\\n" + SHA-256 of the whole file, in which the 128 digits of the signature are replaced by as many "0"
 

@@ -112,7 +112,8 @@ class Content:
         for key in BOXES:
             box = _numbers(self.metadata.get(key, ""))
             if len(box) != 4 or box[2] < 1 or box[3] < 1 or box[0] + box[2] <= 0 or box[1] + box[3] <= 0 or box[0] >= width or box[1] >= height:
-                raise PersonaError(f"{self._where}: {key!r} should be [x, y, width, height] inside {width}x{height}, found {self.metadata.get(key)!r}")
+                found = repr(self.metadata.get(key))
+                raise PersonaError(f"{self._where}: {key!r} should be [x, y, width, height] inside {width}x{height}, found {found}")
 
 
 def check_texts(metadata: Mapping[str, str], where: object) -> None:

@@ -95,11 +95,11 @@ def write(path: Path, tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, s
 
 
 def write_person(path: Path, tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, str], record: Record, force: bool = False) -> None:
-    """Writes a person's persona, encrypted with a new key of its own, its record and itself signed with the user's key. tensors, texts: the persona's,
-    with "embedding". Raises PersonaError."""
+    """Writes a person's persona, encrypted with a new key of its own, its record and itself signed with the user's key. tensors, texts: the
+    persona's, with "embedding". Raises PersonaError."""
     vector = np.ascontiguousarray(tensors["embedding"], np.float32)
     record = replace(record, embedding_sha256=hashlib.sha256(vector.tobytes()).hexdigest())
-    inner = _container.pack(tensors, {**texts, "id": record.id, "kind": PERSON})
+    inner = _container.pack(tensors, {**texts, "format": FORMAT, "version": UNSIGNED, "id": record.id, "kind": PERSON})
     _put_person(path, inner, {**texts, "id": record.id, **_consent.sign(record, _keys.own_key())}, force)
 
 

@@ -38,12 +38,12 @@ def departure(front: NDArray[np.floating], turned: NDArray[np.floating]) -> floa
     if span < LEAST_SPAN_PX or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0
     try:
-        matrix, _ = cv2.findHomography(a, b, 0)
+        matrix = np.asarray(cv2.findHomography(a, b, 0)[0], np.float64)
     except cv2.error:
         return 0.0
-    if matrix is None or not np.isfinite(matrix).all():
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         return 0.0
-    left = cv2.perspectiveTransform(a[None], np.asarray(matrix, np.float64))[0] - b
+    left = cv2.perspectiveTransform(a[None], matrix)[0] - b
     # Measured in the frontal view's size: a picture that came nearer would have larger errors.
     scale = float(np.sqrt(abs(np.linalg.det(_linear(a, b)))))
     return float(np.sqrt((left**2).sum(axis=1).mean())) / (span * max(scale, 1e-3))

@@ -129,8 +129,7 @@ def change_list(form: str, change: Callable[[tuple[Entry, ...]], Sequence[Entry]
     try:
         with locked(path.with_name(path.name + LOCK)):
             entries: list[dict[str, str]] = [dict(one) for one in change(read_list(form))]
-            body = {"form": form, "entries": entries, "signature": key.sign(_message(form, entries)).hex()}
-            write_whole(path, json.dumps(body, indent=1, sort_keys=True).encode())
+            write_whole(path, _written(form, entries, key.sign(_message(form, entries)).hex()))
     except OSError as error:
         raise PersonaError(f"the list {path} cannot be written: {error}; make its folder writable") from error
 
@@ -138,6 +137,12 @@ def change_list(form: str, change: Callable[[tuple[Entry, ...]], Sequence[Entry]
 def list_path(form: str) -> Path:
     """Where a list lies."""
     return folder() / f"{form}.json"
+
+
+def _written(form: str, entries: Sequence[Entry], signature: str) -> bytes:
+    """A list's file, which has one form only: any other bytes are an edit."""
+    body = {"form": form, "entries": [dict(one) for one in entries], "signature": signature}
+    return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def _message(form: str, entries: Sequence[Entry]) -> bytes:
@@ -148,8 +153,8 @@ def _parsed(data: bytes, form: str) -> tuple[list[Entry] | None, str]:
     try:
         body = json.loads(data)
         entries, signature = body["entries"], str(body["signature"])
-        whole = len(data) <= MAX_LIST_BYTES and body["form"] == form
         plain = all(isinstance(k, str) and isinstance(v, str) for one in entries for k, v in one.items())
+        whole = len(data) <= MAX_LIST_BYTES and body["form"] == form and data == _written(form, entries, signature)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, ""
     return (list(entries), signature) if whole and plain else (None, "")

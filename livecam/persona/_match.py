@@ -33,7 +33,7 @@ def match(live: Sequence[F32], photographs: Sequence[F32], names: Sequence[str])
     if not photographs or len(names) != len(photographs):
         raise PersonaError("expected at least one photograph of the person before the camera, found none")
     rows = np.stack(live)
-    alone = [float(row @ unit((rows.sum(axis=0) - row))) for row in rows]
+    alone = [float(row @ unit(rows.sum(axis=0) - row)) for row in rows]
     if min(alone) < SAME_PERSON:
         raise PersonaError(
             f"expected one person before the camera all the time, found faces that differ (cosine {min(alone):.2f}, at least {SAME_PERSON} is expected); "

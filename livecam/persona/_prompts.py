@@ -325,5 +325,6 @@ class Session:
 
 def _median(seen: Sequence[Observation]) -> Observation:
     """The face at rest."""
-    numbers = np.median([(o.yaw_deg, o.pitch_deg, o.gaze_deg, o.lids, o.mouth) for o in seen], axis=0)
-    return Observation(seen[-1].at_s, 1, seen[-1].track, *(float(x) for x in numbers), seen[-1].points)
+    rows = np.median([(o.yaw_deg, o.pitch_deg, o.gaze_deg, o.lids, o.mouth) for o in seen], axis=0)
+    yaw, pitch, gaze, lids, mouth = (float(x) for x in rows)
+    return Observation(seen[-1].at_s, 1, seen[-1].track, yaw, pitch, gaze, lids, mouth, seen[-1].points)

@@ -88,7 +88,7 @@ def opened(data: bytes, texts: Mapping[str, str], key: bytes, where: object) -> 
     try:
         return ChaCha20Poly1305(key).decrypt(nonce, body.tobytes(), _bound(texts))
     except InvalidTag as error:
-        raise PersonaError(f"{where} cannot be opened: expected its own key and an unchanged file, found that one of them is not; enrol again") from error
+        raise PersonaError(f"{where} cannot be opened: expected its own key and an unchanged file, found one that is not; enrol again") from error
 
 
 def passphrase_key(passphrase: str, salt: bytes) -> bytes:
