@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from livecam.geometry import ARCFACE_112_V2
-from livecam.persona import _container, _files, _keys
+from livecam.persona import _consent, _container, _files, _keys
+from livecam.persona._consent import Record
 from livecam.persona.embed import FIVE_OF_MESH
 from livecam.swap._mesh_triangles import OVAL
 from livecam.types import Persona
@@ -93,3 +94,22 @@ def with_embedding(persona: Persona, seed: int) -> Persona:
     """`persona` with an embedding of its own, as if its file held one by SFace."""
     vector = np.random.default_rng(seed).normal(size=128)
     return replace(persona, embedding=(vector / np.linalg.norm(vector)).astype(np.float32), metadata={**persona.metadata, "embedding_model": "sface"})
+
+
+def record(persona_id: str = "ada-1", months: int = 6) -> Record:
+    """A consent given now."""
+    issued, expires = _consent.term(months)
+    statement = _consent.shown("Ada L.", "tests", expires)
+    return Record(
+        id=persona_id, subject="Ada L.", scope="tests", statement=statement, statement_sha256=_consent.sha256(statement), answer="I am Ada L. and I agree",
+        given="in a test", issued=issued, expires=expires, livecam="0", embedder="sface", embedder_sha256="0" * 64, embedding_sha256="", camera="none",
+        prompts=({"asked": "turn", "asked_s": 1.0, "done_s": 2.0},), flatness=0.05, match=(0.9, 0.8), threshold=0.363,
+    )  # fmt: skip
+
+
+def write_person(path: Path, about: Record | None = None) -> Path:
+    """A drawn person's persona, encrypted and signed."""
+    vector = np.random.default_rng(5).normal(size=128)
+    data = {**tensors(), "embedding": (vector / np.linalg.norm(vector)).astype(np.float32)}
+    _files.write_person(path, data, {**TEXTS, "kind": "person", "embedding_model": "sface", "name": "Ada L."}, about or record(), force=True)
+    return path

@@ -151,18 +151,22 @@ def _separation(
     for shots in libraries:
         rest = next(shot for shot in shots if shot.kind == "rest")
         front = rest.seen.points
-        heads += [(shot.seen.yaw_deg, _flat.departure(front, shot.seen.points)) for shot in shots if shot.kind == "turn"]
+        heads += [(shot.seen.yaw_deg, _flat.head(front, shot.seen.points, _turned(rest.seen, shot.seen))) for shot in shots if shot.kind == "turn"]
         middle = tuple(float(x) for x in front[[33, 263, 152], :2].mean(axis=0))
         held: dict[float, Observation] = {0.0: rest.seen}
         for number, (tilt, near, bend) in enumerate(_tilts()):
             seen = eyes.see(tilted(rest.picture, (middle[0], middle[1]), tilt, (-12.0, 3.0, 12.0)[number % 3], near, bend))
             if seen is None:
                 continue
-            (bents[bend] if bend else flats).append((seen.yaw_deg, _flat.departure(front, seen.points)))
+            (bents[bend] if bend else flats).append((seen.yaw_deg, _flat.head(front, seen.points, _turned(rest.seen, seen))))
             if not bend and near == 1.0:
                 held[tilt] = seen
         cards.append(held)
     return heads, flats, bents, cards
+
+
+def _turned(rest: Observation, seen: Observation) -> float:
+    return abs(seen.yaw_deg - rest.yaw_deg)
 
 
 def _tilts() -> Iterator[tuple[float, float, float]]:

@@ -126,7 +126,7 @@ def observe(faces: tuple[Face, ...], found: int, at_s: float) -> Observation:
     mesh = np.asarray(faces[0].mesh_px, np.float64)
     yaw, pitch = head_deg(mesh)
     gaze = 0.0 if face.gaze_deg is None else float(face.gaze_deg[:, 0].mean())
-    lids = 1.0 if face.eye_open is None else float(face.eye_open.max())
+    lids = 1.0 if face.eye_open is None else float(face.eye_open.mean())
     lips, corners = (float(np.linalg.norm(mesh[a] - mesh[b])) for a, b in (LIPS, MOUTH_CORNERS))
     return Observation(at_s, count, face.track_id, yaw, pitch, gaze, lids, lips / max(corners, 1e-6), np.asarray(mesh, np.float32))
 

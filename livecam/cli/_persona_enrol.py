@@ -20,7 +20,7 @@ from livecam.store import Store
 
 BELL = "\a"
 INSTRUCTIONS = """Look into the camera. Do what is asked when it is asked, not before; between the prompts look into the camera, mouth closed,
-and do not talk. Five to seven prompts come, about half a minute. When you have shut your eyes, a sound says that you may open them."""
+and do not talk. Six to eight prompts come, about half a minute. When you have shut your eyes, a sound says that you may open them."""
 
 
 def enrol(

@@ -3,12 +3,15 @@
 The landmarks of a flat picture, however it is held, follow a plane homography from one view to the next; those of a head do not, because the nose
 stands before the eyes.  Measure: fit the homography from the frontal to the turned landmarks (normalised DLT; Hartley and Zisserman, Multiple View
 Geometry, 2nd ed., algorithm 4.2), and take the root mean square of what is left over, as share of the distance of the outer eye corners in the
-frontal view.
+frontal view.  A picture that is tilted so far that the tracker takes it for a turned head is squeezed much more than a head that turns so far, whose
+front is round: such a view counts as flat, whatever is left over (by then the tracker is at a loss).
 
 Convention: points are (x, y) in frame pixels, in MediaPipe's order.
 """
 
 from __future__ import annotations
+
+import math
 
 import cv2
 import numpy as np
@@ -23,10 +26,27 @@ POINTS = (
     50, 280, 101, 330, 117, 346,  # cheeks
 )  # fmt: skip
 """Landmarks on bone and skin that moves little; neither lips nor the outline, which slides over the head as it turns."""
-LEAST_DEPARTURE = 0.020
+LEAST_DEPARTURE = 0.024
 """A turned face whose landmarks depart less from a plane is a flat picture. Rendered heads and flat pictures of them lie on either side
 (benchmarks/results/consent-live.json)."""
+MOST_SQUEEZE = 0.10
+"""A head that turned by y degrees is squeezed to about cos(y); one that is squeezed to less than that by so much is a tilted picture."""
 LEAST_SPAN_PX = 8.0
+
+
+def head(front: NDArray[np.floating], turned: NDArray[np.floating], turn_deg: float) -> float:
+    """`departure`, and 0.0, which counts as flat, for a view that is squeezed more than a head is that turned by turn_deg."""
+    squeezed = squeeze(front, turned)
+    return departure(front, turned) if squeezed >= math.cos(math.radians(turn_deg)) - MOST_SQUEEZE else 0.0
+
+
+def squeeze(front: NDArray[np.floating], turned: NDArray[np.floating]) -> float:
+    """Least over greatest scale of the affine map from the frontal to the turned view: 1 when nothing is foreshortened, 0.0 when there is no such map."""
+    a, b = (np.ascontiguousarray(view[list(POINTS), :2], np.float64) for view in (front, turned))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return 0.0
+    scales = np.linalg.svd(_linear(a, b), compute_uv=False)
+    return float(scales[1] / max(float(scales[0]), 1e-9))
 
 
 def departure(front: NDArray[np.floating], turned: NDArray[np.floating]) -> float:

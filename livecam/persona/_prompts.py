@@ -38,7 +38,7 @@ class Action(enum.Enum):
 
 TURNS = (Action.TURN_LEFT, Action.TURN_RIGHT)
 LOOKS = (Action.LOOK_LEFT, Action.LOOK_RIGHT)
-LEAST_ROUNDS, MOST_ROUNDS = 5, 7
+LEAST_ROUNDS, MOST_ROUNDS = 6, 8
 LEAST_KINDS = 4
 MOST_FAILED = 1
 REST_S = 1.0
@@ -59,25 +59,24 @@ GAP_S = 0.7
 """A camera that gives no picture for longer has been paused, or the face was lost."""
 LEAST_FPS_NOTE = "the camera stood still, or the computer was busy, for {gap:.1f} s"
 TURN_DEG, STILL_DEG, FRONT_DEG, TILT_DEG = 18.0, 10.0, 10.0, 25.0
-"""A turn is at least the first, both from rest and from the camera (a tilted flat picture seems to turn by 13 at most, however it is held); a head that
+"""A turn is at least the first, both from rest and from the camera (tilted flat pictures seldom seem to turn so far); a head that
 holds still stays within the second; a face at rest looks into the camera within the others."""
-LOOK_DEG = 14.0
-SHUT_SHARE, SHUT_S = 0.45, 0.35
+LOOK_DEG = 12.0
+SHUT_SHARE, SHUT_S = 0.5, 0.35
 """Lids below this share of their opening at rest, for so long: spontaneous blinks are over sooner (0.1 to 0.3 s)."""
 OPEN_BY = 0.20
 """Gap of the lips over the mouth's width, above that at rest."""
 HELD_S = 0.12
 """An action counts when it lasts so long: one frame may be wrong."""
 TWO_FACES_FRAMES = 2
-MOST_VIEWS = 24
-REST_YAW, REST_GAZE, REST_MOUTH, REST_LIDS = 8.0, 9.0, 0.10, 0.6
+REST_YAW, REST_GAZE, REST_MOUTH, REST_LIDS = 8.0, 9.0, 0.10, 0.65
 """How far from its rest a face may be to be at rest: degrees, degrees, share of the mouth's width, least share of the lids' opening."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """A frame. at_s: time; faces: in the picture; track: number of the one followed, -1 without; yaw_deg, pitch_deg: of the head; gaze_deg: the eyes'
-    mean yaw relative to the head; lids: the wider eye's opening (0 shut, about 1 wide open); mouth: gap of the lips over the mouth's width;
+    mean yaw relative to the head; lids: the eyes' mean opening (0 shut, about 1 wide open); mouth: gap of the lips over the mouth's width;
     points: (478, 3) landmarks, frame pixels."""
 
     at_s: float
@@ -115,7 +114,7 @@ class Status:
 
 
 def draw(source: random.Random) -> list[Action]:
-    """The prompts of a session: 5 to 7, to both sides at least once, of four kinds at least, none twice in a row."""
+    """The prompts of a session: 6 to 8, to both sides at least once, of four kinds at least, none twice in a row."""
     everything = list(Action)
     while True:
         count = LEAST_ROUNDS + source.randrange(MOST_ROUNDS - LEAST_ROUNDS + 1)
@@ -134,7 +133,7 @@ class Session:
         self._plan = draw(self._source)
         self.passed: list[Passed] = []
         self.departures: list[float] = []
-        """One a turn: how far it was from a flat picture's (`_flat.departure`)."""
+        """One a turn: how far it was from a flat picture's (`_flat.head`)."""
         self._begun_s = self._since_s = self._last_s = 0.0
         self._track, self._two, self._failed = -1, 0, 0
         self._step = self._learn
@@ -145,7 +144,7 @@ class Session:
         self._pause_s = 0.0
         self._asked: Action | None = None
         self._front: NDArray[np.float32] | None = None
-        self._views: list[NDArray[np.float32]] = []
+        self._views: list[float] = []
         self._ended: Status | None = None
 
     def feed(self, seen: Observation) -> Status:
@@ -235,7 +234,8 @@ class Session:
         assert self._asked is not None and self._rest is not None
         after_s = seen.at_s - self._since_s
         if self._asked in TURNS and self._asked in self._held:
-            self._views.append(seen.points)
+            assert self._front is not None
+            self._views.append(_flat.head(self._front, seen.points, abs(seen.yaw_deg - self._rest.yaw_deg)))
         acting = self._acting(seen.at_s)
         if acting is not None and acting is not self._asked and not (self._asked in TURNS and acting in LOOKS):
             return self._miss(seen.at_s, f"another action than the one asked for ({acting.name.lower().replace('_', ' ')})")
@@ -248,10 +248,9 @@ class Session:
         return self._status(self._asked.value)
 
     def _answered(self, seen: Observation) -> Status:
-        assert self._asked is not None and self._front is not None
+        assert self._asked is not None
         if self._asked in TURNS:
-            front = self._front
-            self.departures.append(float(np.median([_flat.departure(front, view) for view in self._views[-MOST_VIEWS:]] or [0.0])))
+            self.departures.append(float(np.median(self._views or [0.0])))
         self.passed.append(Passed(self._asked, round(self._since_s - self._begun_s, 3), round(seen.at_s - self._begun_s, 3)))
         if len(self.passed) == len(self._plan):
             if min(self.departures) < _flat.LEAST_DEPARTURE:
