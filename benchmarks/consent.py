@@ -3,8 +3,8 @@
     nice -n 15 python benchmarks/consent.py [--tries 100000] [--out benchmarks/results/consent.json]
 
 Each try makes a file, a list, a key or a clock that must be refused, another one each time, and hands it to one of the ways by which livecam reads a
-persona (load, check, portrait_jpeg, metadata). Files are changed by whoever can write to the disk; several kinds also have the user's own signing key,
-and change what that key does not sign (a record's own signature, dates beyond twelve months). Between the tries good files must load.
+persona (load, check, portrait_jpeg, metadata). Files are changed by whoever can write to the disk; several kinds also have the user's own signing
+key, and change what that key does not sign (a record's own signature, dates beyond twelve months). Between the tries good files must load.
 The run is in chunks, each from its own seed; what is there is kept, and the same command goes on where it was ended.
 """
 
@@ -209,7 +209,8 @@ def record_edited(bench: Bench, rng: np.random.Generator) -> Iterator[Path]:
     """With the user's key for the file: a later expiry, another name or scope, without the record's own signature fitting."""
     tensors, texts = bench.parts(bench.person_data)
     body = json.loads(texts["consent"])
-    change = {"expires": bench.record.expires + int(rng.integers(1, 10**7)), "subject": f"x{rng.integers(1 << 40)}", "scope": f"x{rng.integers(1 << 40)}"}
+    other = f"x{rng.integers(1 << 40)}"
+    change = {"expires": bench.record.expires + int(rng.integers(1, 10**7)), "subject": other, "scope": other}
     what = str(rng.choice(list(change)))
     texts["consent"] = _keys.canonical({**body, what: change[what]}).decode()
     yield bench.put(_container.pack_signed(tensors, texts, bench.key))
@@ -291,10 +292,32 @@ def another_user(bench: Bench, rng: np.random.Generator) -> Iterator[Path]:
 
 
 KINDS: tuple[Spoil, ...] = (
-    edited_bytes, edited_header, cut_or_longer, edited_text, edited_tensor, unsigned, by_a_stranger, claims_to_be_the_users, signature_in_another_form,
-    two_signatures, trusted_list_edited, person_edited, person_edited_and_resigned, expired, clock_set_back, record_edited, record_for_too_long,
-    without_record, not_encrypted, anothers_record, person_by_a_trusted_stranger, revoked, revocations_edited, another_key, another_user,
-)  # fmt: skip
+    edited_bytes,
+    edited_header,
+    cut_or_longer,
+    edited_text,
+    edited_tensor,
+    unsigned,
+    by_a_stranger,
+    claims_to_be_the_users,
+    signature_in_another_form,
+    two_signatures,
+    trusted_list_edited,
+    person_edited,
+    person_edited_and_resigned,
+    expired,
+    clock_set_back,
+    record_edited,
+    record_for_too_long,
+    without_record,
+    not_encrypted,
+    anothers_record,
+    person_by_a_trusted_stranger,
+    revoked,
+    revocations_edited,
+    another_key,
+    another_user,
+)
 WAYS: tuple[Callable[[Path], Any], ...] = (persona.load, persona.check, persona.portrait_jpeg, persona.metadata)
 
 

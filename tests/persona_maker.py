@@ -101,8 +101,9 @@ def record(persona_id: str = "ada-1", months: int = 6) -> Record:
     issued, expires = _consent.term(months)
     statement = _consent.shown("Ada L.", "tests", expires)
     return Record(
-        id=persona_id, subject="Ada L.", scope="tests", statement=statement, statement_sha256=_consent.sha256(statement), answer="I am Ada L. and I agree",
-        given="in a test", issued=issued, expires=expires, livecam="0", embedder="sface", embedder_sha256="0" * 64, embedding_sha256="", camera="none",
+        id=persona_id, subject="Ada L.", scope="tests", statement=statement, statement_sha256=_consent.sha256(statement), answer="yes",
+        given="in a test", issued=issued, expires=expires, livecam="0", embedder="sface", embedder_sha256="0" * 64, embedding_sha256="",
+        camera="none",
         prompts=({"asked": "turn", "asked_s": 1.0, "done_s": 2.0},), flatness=0.05, match=(0.9, 0.8), threshold=0.363,
     )  # fmt: skip
 

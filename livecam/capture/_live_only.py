@@ -3,7 +3,7 @@
 Files, clips, network streams and the demo are other members of this room and are never opened here. Of cameras, Linux says what they are: driver, bus
 and place in sysfs tell loopbacks and test drivers from hardware. Elsewhere only names are known, and a camera without one is refused.
 
-What cannot be told: a device on the USB bus that pretends to be a webcam, or a capture card with a player behind it. The random prompts are for those.
+What cannot be told: a USB device that pretends to be a webcam, or a capture card with a player behind it. The random prompts are for those.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ HARDWARE_BUSES = ("usb-", "pci:", "pci-", "platform:", "i2c:")
 """What a real camera's `bus_info` begins with (kernel's Documentation/userspace-api/media/v4l/vidioc-querycap)."""
 VIRTUAL_NAMES = (
     "obs virtual", "obs-camera", "virtual cam", "virtual video", "virtual webcam", "loopback", "dummy video", "livecam", "pipewire", "akvcam",
-    "manycam", "xsplit", "snap camera", "snapcam", "mmhmm", "droidcam", "iriun", "epoccam", "ndi ", "vcam", "unity video", "e2esoft", "splitcam", "avatarify",
+    "manycam", "xsplit", "snap camera", "snapcam", "mmhmm", "droidcam", "iriun", "epoccam", "ndi ", "vcam",
+    "unity video", "e2esoft", "splitcam", "avatarify",
     "camtwist", "syphon", "screen capture", "chromacam", "camo", "vtube", "webcamoid", "fake",
 )  # fmt: skip
 PRELOAD = "LD_PRELOAD"

@@ -33,7 +33,7 @@ def enrol(
     months: Annotated[int, Parameter(help="How long the consent holds, 1 to 12.")] = 12,
     mirror: Annotated[bool, Parameter(help="This camera delivers a mirrored picture.", negative="")] = False,
     force: Annotated[bool, Parameter(help="Replace a file that exists.", negative="")] = False,
-    cache_dir: Annotated[Path | None, Parameter(name="--cache-dir", help="Folder of model files; default: LIVECAM_CACHE, else the user's cache.")] = None,
+    cache_dir: Annotated[Path | None, Parameter(name="--cache-dir", help="Folder of model files; default: the user's.")] = None,
 ) -> None:
     """Make a persona of yourself: by you, in front of the camera, for at most twelve months.
 
@@ -67,7 +67,8 @@ def enrol(
         console.print("ended; nothing was written")
         raise
     console.print(f"persona: {output}, encrypted, until {_consent.day(record.expires)}; id {record.id}", markup=False, soft_wrap=True)
-    console.print(f"match:   {', '.join(f'{score:.2f}' for score in record.match)} (at least {record.threshold}); mixed portrait {near:.2f}", soft_wrap=True)
+    scores = ", ".join(f"{score:.2f}" for score in record.match)
+    console.print(f"match:   {scores} (at least {record.threshold}); mixed portrait {near:.2f}", soft_wrap=True)
     console.print(f"wear it: livecam run --persona {output}\nend it:  livecam persona revoke {output}", markup=False, soft_wrap=True)
 
 

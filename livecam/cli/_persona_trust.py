@@ -17,6 +17,7 @@ from livecam.persona import _consent, _container, _files, _keys
 PersonaFile = Annotated[str, Parameter(help="A persona's file.")]
 Force = Annotated[bool, Parameter(help="Replace a file that exists.", negative="")]
 Yes = Annotated[bool, Parameter(help="Do not ask.", negative="")]
+TRUSTING = "Whoever holds this key decides which synthetic faces livecam wears here. A person's persona is never accepted this way."
 VOUCH = """You vouch that {path} shows nobody who exists: a drawn, rendered or generated face, not a photograph of a person and not made from one.
 Your key ({key}) will say so, and livecam on this account will then wear it.
 For a person's face there is no such way: that person runs `livecam persona enrol`."""
@@ -73,7 +74,7 @@ def trust(
         console.print(f"not trusted any more: {_keys.fingerprint(key)}", markup=False, soft_wrap=True)
         return
     console.print(f"fingerprint: {_keys.fingerprint(key)}", markup=False, soft_wrap=True)
-    console.print("Whoever holds this key decides which synthetic faces livecam wears here. A person's persona is never accepted this way.", soft_wrap=True)
+    console.print(TRUSTING, soft_wrap=True)
     agree(console, "trust", yes)
     _keys.change_list(_keys.TRUSTED, lambda entries: [*(one for one in entries if one.get("key") != key), {"key": key, "name": name or key[:8]}])
     console.print("trusted", markup=False)
@@ -86,7 +87,8 @@ def revoke(file: Annotated[Path, Parameter(help="The persona's file, or a copy o
     """
     console = Console(highlight=False)
     texts = _container.metadata_of(_container.read_file(file), file)
-    console.print(f"{texts.get('name', file)} ({texts.get('id', '')}) will never be worn here again; this cannot be undone.", markup=False, soft_wrap=True)
+    who = f"{texts.get('name', file)} ({texts.get('id', '')})"
+    console.print(f"{who} will never be worn here again; this cannot be undone.", markup=False, soft_wrap=True)
     agree(console, "revoke", yes)
     persona_id, digest = personas.revoke(file)
     console.print(f"revoked: {persona_id}, {digest}", markup=False, soft_wrap=True)

@@ -118,7 +118,8 @@ def _show_record(record: Record, console: Console) -> None:
     passed = "; ".join(f"{one['asked']} (asked {one['asked_s']} s, done {one['done_s']} s)" for one in record.prompts)
     rows = {
         "answer": record.answer, "given": record.given, "from": _consent.day(record.issued), "until": _consent.day(record.expires),
-        "statement": f"SHA-256 {record.statement_sha256}", "livecam": record.livecam, "embedder": f"{record.embedder}, SHA-256 {record.embedder_sha256}",
+        "statement": f"SHA-256 {record.statement_sha256}", "livecam": record.livecam,
+        "embedder": f"{record.embedder}, SHA-256 {record.embedder_sha256}",
         "camera": record.camera, "prompts": passed, "flatness": f"{record.flatness} (a head's)",
         "match": f"{', '.join(f'{score:.3f}' for score in record.match)}, at least {record.threshold}", "record": _consent.sha256(record.text()),
     }  # fmt: skip

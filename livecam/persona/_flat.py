@@ -41,7 +41,7 @@ def head(front: NDArray[np.floating], turned: NDArray[np.floating], turn_deg: fl
 
 
 def squeeze(front: NDArray[np.floating], turned: NDArray[np.floating]) -> float:
-    """Least over greatest scale of the affine map from the frontal to the turned view: 1 when nothing is foreshortened, 0.0 when there is no such map."""
+    """Least over greatest scale of the affine map from the frontal to the turned view: 1 when nothing is foreshortened, 0.0 when there is no map."""
     a, b = (np.ascontiguousarray(view[list(POINTS), :2], np.float64) for view in (front, turned))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0

@@ -36,8 +36,8 @@ def match(live: Sequence[F32], photographs: Sequence[F32], names: Sequence[str])
     alone = [float(row @ unit(rows.sum(axis=0) - row)) for row in rows]
     if min(alone) < SAME_PERSON:
         raise PersonaError(
-            f"expected one person before the camera all the time, found faces that differ (cosine {min(alone):.2f}, at least {SAME_PERSON} is expected); "
-            "try again in even light"
+            f"expected one person before the camera all the time (cosine of at least {SAME_PERSON}), found faces that differ ({min(alone):.2f}); try "
+            "again in even light"
         )
     middle = unit(rows.mean(axis=0))
     scores = tuple(float(middle @ one) for one in photographs)

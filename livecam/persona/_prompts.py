@@ -1,7 +1,7 @@
 """The check that somebody is in front of the camera: random prompts, answered in time, by one face that is never lost. No input or output in here.
 
-A session takes one `Observation` a frame and says what to show (`Status`).  It first learns how the face is at rest.  Then come rounds: the face is at
-rest for a random time, a prompt appears, the action must follow within its window, and the face comes to rest again.  A round fails when an action
+A session takes one `Observation` a frame and says what to show (`Status`).  It first learns how the face is at rest.  Then come rounds: the face is
+at rest for a random time, a prompt appears, the action must follow within its window, and the face comes to rest again.  A round fails when an action
 comes before it was asked for (sooner than people react), when another action comes, or when none does.  One failed round is made up for by another
 one; a second ends the session.  Number, kinds, order and times of the prompts come from the system's random source, so that a recording of an
 earlier session has the wrong actions at the wrong times.
@@ -18,6 +18,7 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def draw(source: random.Random) -> list[Action]:
     while True:
         count = LEAST_ROUNDS + source.randrange(MOST_ROUNDS - LEAST_ROUNDS + 1)
         plan = [source.choice(everything) for _ in range(count)]
-        repeated = any(a is b for a, b in zip(plan, plan[1:], strict=False))
+        repeated = any(a is b for a, b in pairwise(plan))
         if not repeated and set(TURNS) <= set(plan) and len(set(plan)) >= LEAST_KINDS:
             return plan
 
@@ -171,7 +172,8 @@ class Session:
         if seen.at_s - self._begun_s > MOST_S:
             return f"expected to be done within {MOST_S:.0f} s, found that it took longer; try again"
         if seen.track < 0:
-            return "" if self._track < 0 else "the face was lost: expected one face in the picture all the time; stay before the camera, in even light"
+            lost = "expected one face in the picture all the time, found that it was lost; stay before the camera, in even light"
+            return "" if self._track < 0 else lost
         if self._track < 0:
             self._track = seen.track
         if seen.track != self._track:
