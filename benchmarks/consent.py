@@ -51,7 +51,8 @@ class Bench:
         self.tensors, self.texts = drawn(), {**TEXTS}
         self.synthetic = folder / "synthetic.safetensors"
         _files.write(self.synthetic, self.tensors, self.texts)
-        self.person, self.record = self._person("ada-1"), self._record("ada-1")
+        self.person = self._person("ada-1")
+        self.record = _consent.read(_container.metadata_of(self.person.read_bytes(), self.person), self.person)
         self.other = self._person("eve-2")
         gone = self._person("gone-3")
         self.revoked_bytes, self.revoked_key = gone.read_bytes(), _seal.key_path(self._digest(gone)).read_bytes()

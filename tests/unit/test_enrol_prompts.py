@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -109,7 +110,7 @@ def test_whoever_answers_in_time_passes(seed: int) -> None:
 def test_plans_are_random_and_ask_for_both_sides(seed: int) -> None:
     plan = _prompts.draw(random.Random(seed))
     assert 6 <= len(plan) <= 8 and {Action.TURN_LEFT, Action.TURN_RIGHT} <= set(plan) and len(set(plan)) >= 4
-    assert all(a is not b for a, b in zip(plan, plan[1:], strict=False))
+    assert all(a is not b for a, b in pairwise(plan))
 
 
 def test_sessions_differ() -> None:
@@ -167,8 +168,9 @@ def test_one_failed_round_is_made_up_for_and_a_second_is_not() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_recording_of_another_session_fails(seed: int) -> None:
     frames: list[Observation] = []
+    sitter = Sitter()
 
-    def recorded(at_s: float, status: Status | None, sitter: Sitter = Sitter()) -> Observation:
+    def recorded(at_s: float, status: Status | None) -> Observation:
         frames.append(sitter(at_s, status))
         return frames[-1]
 
