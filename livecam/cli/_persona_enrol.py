@@ -14,7 +14,7 @@ from rich.text import Text
 from livecam.cli import models
 from livecam.config import CaptureConfig, Config, RunConfig
 from livecam.errors import PersonaError, UsageError
-from livecam.persona import _consent, _files
+from livecam.persona import _consent
 from livecam.persona._prompts import Status
 from livecam.store import Store
 
@@ -107,8 +107,6 @@ def _check(name: str, scope: str, output: Path, force: bool) -> None:
             raise UsageError(f"{what} expected 1 to {most} printable characters, found {len(text)}")
     if output.exists() and not force:
         raise PersonaError(f"{output} exists and was left as it is; choose another file, or replace it with --force")
-    if output.name in [name + _files.SUFFIX for name in _files.names()] and output.resolve().parent == _files.FOLDER.resolve():
-        raise PersonaError(f"{output} is the place of a persona that ships with livecam; choose another file")
 
 
 def _ask(console: Console, statement: str, name: str) -> str:

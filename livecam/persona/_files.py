@@ -143,7 +143,7 @@ def export(id_or_path: str | Path, target: Path, passphrase: str, force: bool = 
         raise PersonaError(f"{id_or_path}: expected a person's persona to export, found a synthetic one, which is not encrypted; copy its file")
     data = _container.read_file(find(id_or_path))
     texts = {key: value for key, value in _container.metadata_of(data, id_or_path).items() if key in PUBLIC or key.startswith("consent")}
-    _place(target, _seal.for_transport(admitted.inner, texts, passphrase), force)
+    _place(target, _seal.for_transport(admitted.inner, texts, passphrase), force, private=True)
     return admitted.record
 
 
@@ -176,9 +176,9 @@ def find(id_or_path: str | Path) -> Path:
     raise PersonaError(f"persona {text[:80]!r} is neither a persona that ships with livecam ({there}) nor a file; see `livecam persona list`")
 
 
-def put(path: Path, data: bytes, force: bool) -> None:
-    """A file that passes the gate, checked before it takes its place. Raises PersonaError."""
-    _place(path, data, force, checked=True)
+def put(path: Path, data: bytes, force: bool, private: bool = False) -> None:
+    """A file that passes the gate, checked before it takes its place. private: nobody else may read it. Raises PersonaError."""
+    _place(path, data, force, private, checked=True)
 
 
 def _put_person(path: Path, inner: bytes, texts: Mapping[str, str], force: bool) -> None:
@@ -189,7 +189,7 @@ def _put_person(path: Path, inner: bytes, texts: Mapping[str, str], force: bool)
     fresh = not _seal.key_path(digest).exists()
     try:
         tensors, whole = _seal.sealed(inner, outer, _seal.new_key(digest))
-        put(path, _container.pack_signed(tensors, whole, _keys.own_key()), force)
+        put(path, _container.pack_signed(tensors, whole, _keys.own_key()), force, private=True)
     except BaseException:
         if fresh:
             with suppress(OSError):
@@ -197,12 +197,12 @@ def _put_person(path: Path, inner: bytes, texts: Mapping[str, str], force: bool)
         raise
 
 
-def _place(path: Path, data: bytes, force: bool, checked: bool = False) -> None:
+def _place(path: Path, data: bytes, force: bool, private: bool, checked: bool = False) -> None:
     _refuse_existing(path, force)
     part = path.with_name(f".{path.name}.part")
     try:
         part.unlink(missing_ok=True)
-        part.touch(mode=0o600)
+        part.touch(mode=0o600 if private else 0o666)
         part.write_bytes(data)
         if checked:
             load(part)

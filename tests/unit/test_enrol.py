@@ -20,9 +20,9 @@ from livecam.app import enrol
 from livecam.app.enrol import Likeness, Looker, Sat, Wanted
 from livecam.capture import _live_only, _v4l2
 from livecam.capture._v4l2 import Node
-from livecam.cli import _persona_enrol, main
+from livecam.cli import _persona_enrol, _persona_trust, main
 from livecam.errors import CaptureLostError, PersonaError, UsageError
-from livecam.persona import _files, _keys
+from livecam.persona import _files, _keys, _seal
 from livecam.persona._prompts import Action, Observation, Passed, Session
 from livecam.types import Detection, Face, Frame
 
@@ -319,6 +319,23 @@ def test_show_verify_and_revoke_tell_what_there_is(tmp_path: Path, capsys: pytes
     assert code == 1 and "NO  refused" in out and "is not worn" in out
     code, _, err = run(capsys, "show", path)
     assert code == 1 and "revoked" in err
+
+
+def test_export_and_import_ask_for_the_passphrase(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, packed = str(persona_maker.write_person(tmp_path / "ada.safetensors")), str(tmp_path / "ada.export")
+    code, _, err = run(capsys, "export", path, "-o", packed)
+    assert code == 2 and "terminal" in err
+    typed = ["correct horse", "another one"]
+    monkeypatch.setattr(_persona_trust.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(_persona_trust.getpass, "getpass", lambda _: typed.pop(0))
+    monkeypatch.setattr(_seal, "SCRYPT_N", 2**4)
+    code, _, err = run(capsys, "export", path, "-o", packed)
+    assert code == 2 and "twice" in err and not Path(packed).exists()
+    typed[:] = ["correct horse"] * 3
+    code, out, _ = run(capsys, "export", path, "-o", packed)
+    assert code == 0 and "livecam persona import" in out
+    code, out, _ = run(capsys, "import", packed, "-o", str(tmp_path / "home.safetensors"))
+    assert code == 0 and "Ada L." in out and persona.load(tmp_path / "home.safetensors").kind == "person"
 
 
 def test_sign_and_trust_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
