@@ -63,13 +63,15 @@ class Gate:
             if texts["kind"] != SYNTHETIC:
                 raise PersonaError(f"{self.path}: expected a synthetic persona in the package, found kind {texts['kind']!r}; install livecam again")
             self._pass("signature", "ships with livecam: accepted with the package")
-            return Admitted(Content(texts, _container.tensors_of(data, self.path), self.path), "the package", data)
+            return Admitted(self._content(data, texts), "the package", data)
         signer = self._signature(data, texts)
         if texts["kind"] == PERSON:
             return self._person(data, texts, signer)
-        tensors = _container.tensors_of(data, self.path)
         self._not_revoked(texts["id"], lambda: _container.content_sha256(data, self.path))
-        return Admitted(Content(texts, tensors, self.path), signer, data)
+        return Admitted(self._content(data, texts), signer, data)
+
+    def _content(self, data: bytes, texts: Mapping[str, str]) -> Content:
+        return Content(texts, lambda: _container.tensors_of(data, self.path), self.path)
 
     def _pass(self, what: str, found: str) -> None:
         self.passed.append(Check(what, found))
@@ -147,4 +149,4 @@ def person_content(inner: bytes, record: Record, where: object) -> Content:
     same = texts["kind"] == PERSON and texts["id"] == record.id and hashlib.sha256(vector.tobytes()).hexdigest() == record.embedding_sha256
     if not same:
         raise PersonaError(f"{where}: expected the embedding that {record.subject} consented to, found another; enrol again")
-    return Content(texts, tensors, where)
+    return Content(texts, lambda: tensors, where)

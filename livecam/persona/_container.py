@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,12 +49,12 @@ def read_file(path: Path) -> bytes:
     """The file's bytes, bounded. Raises PersonaError."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise PersonaError(f"{path} is no persona file: it has {size} bytes, at most {MAX_FILE_BYTES} are expected")
+            return file.read(size)
     except (OSError, ValueError) as error:
         raise PersonaError(f"{path} cannot be read as a persona file: {error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise PersonaError(f"{path} is no persona file: it has {path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are expected")
-    return data
 
 
 def metadata_of(data: bytes, where: object) -> dict[str, str]:

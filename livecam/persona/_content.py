@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -38,10 +39,15 @@ JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Content:
-    """A persona's tensors and texts. where: names the file in messages."""
+    """A persona's texts and tensors. read: gives the tensors; called when the first is wanted, because lists want texts alone. where: names the file
+    in messages."""
 
-    def __init__(self, metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]], where: object) -> None:
-        self.metadata, self._tensors, self._where = dict(metadata), tensors, where
+    def __init__(self, metadata: Mapping[str, str], read: Callable[[], Mapping[str, NDArray[Any]]], where: object) -> None:
+        self.metadata, self._read, self._where = dict(metadata), read, where
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, NDArray[Any]]:
+        return self._read()
 
     def persona(self) -> Persona:
         """All of it, decoded. Raises PersonaError."""

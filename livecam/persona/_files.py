@@ -225,7 +225,7 @@ def _unsigned_content(data: bytes, path: Path) -> Content:
     if texts["kind"] != SYNTHETIC:
         raise PersonaError(f"{path}: expected a synthetic persona, found one of a person; only that person makes it, with `livecam persona enrol`")
     texts = {key: value for key, value in texts.items() if key not in ("signer", "signature")}
-    return Content(texts, _container.tensors_of(data, path), path)
+    return Content(texts, lambda: _container.tensors_of(data, path), path)
 
 
 def _today() -> str:
