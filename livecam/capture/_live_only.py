@@ -41,7 +41,7 @@ def _vet_linux(spec: str, sysfs: Path) -> str:
     from livecam.capture import _linux
 
     if spec in ("-", AUTO) or not (spec.isdigit() or spec.startswith("/dev/video") or _is_name(spec)):
-        raise UsageError(f"camera {spec!r}: expected a camera, found what may be a recording; {WAY_OUT}")
+        raise UsageError(f"camera {spec!r}: expected a camera, found none of that name, or what may be a recording; {WAY_OUT}")
     preload = os.environ.get(PRELOAD, "")
     if any(word in preload.lower() for word in PRELOADED):
         raise UsageError(f"camera {spec!r}: expected nothing between it and livecam, found {PRELOAD}={preload!r}; start livecam without it")
@@ -83,7 +83,7 @@ def _vet_named(spec: str) -> str:
     from livecam.capture import opencv
 
     if "://" in spec or "/" in spec or "\\" in spec or Path(spec).exists() or spec == AUTO:
-        raise UsageError(f"camera {spec!r}: expected a camera, found what may be a recording; {WAY_OUT}")
+        raise UsageError(f"camera {spec!r}: expected a camera, found none of that name, or what may be a recording; {WAY_OUT}")
     device = next((one for one in opencv.devices() if one.spec == spec or spec.lower() in one.name.lower()), None)
     if device is None or device.name == f"Camera {device.spec}":
         raise UsageError(f"camera {spec!r}: on this system livecam cannot tell a real camera from a virtual one; enrol on Linux, and use "
