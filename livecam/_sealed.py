@@ -53,22 +53,30 @@ class Entry:
     why: str = ""
 
 
-def user_key(path: Path) -> bytes:
-    """The user's key, made when there is none, or when the one there is damaged, not the user's own, or open to others (what it sealed before is then
-    not accepted any more). Raises ModelFileError."""
+def user_key(path: Path, what: str = "the key of the engine cache", renew: bool = True) -> bytes:
+    """The user's key, 32 random bytes, made when there is none.
+
+    One that is damaged, not the user's own, or open to others is replaced with `renew` (what it sealed before is then not accepted any more), else
+    refused. what: its name in messages. Raises ModelFileError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(path.with_name(path.name + LOCK)):
-            found = _read_key(path)
+            found = read_key(path)
+            if found is None and not renew and os.path.lexists(path):
+                raise ModelFileError(
+                    f"{what}: expected {path} to be a file of {KEY_BYTES} bytes that belongs to you and that nobody else may read, found otherwise; "
+                    "restore it (mode 0600), or move it away to have a new one made"
+                )
             if found is None:
                 found = secrets.token_bytes(KEY_BYTES)
-                _write(path, found)
+                write_whole(path, found)
             return found
     except OSError as error:
-        raise ModelFileError(f"the key of the engine cache cannot be kept at {path}: {error}; make its folder writable") from error
+        raise ModelFileError(f"{what} cannot be kept at {path}: {error}; make its folder writable") from error
 
 
-def _read_key(path: Path) -> bytes | None:
+def read_key(path: Path) -> bytes | None:
+    """The key at `path`; None when there is none that is whole, the user's own, and closed to others."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     except OSError:
@@ -83,8 +91,9 @@ def _read_key(path: Path) -> bytes | None:
     return data
 
 
-def _write(path: Path, data: bytes) -> None:
-    """`data` at `path`, whole or not at all. The caller holds a lock, so one name for the unfinished file is enough; a dead writer's is replaced."""
+def write_whole(path: Path, data: bytes) -> None:
+    """`data` at `path` (mode 0600), whole or not at all. The caller holds a lock, so one name for the unfinished file is enough; a dead writer's is
+    replaced. Raises OSError."""
     part = path.with_name(path.name + PART)
     part.unlink(missing_ok=True)
     try:
@@ -134,7 +143,7 @@ class SealedCache:
         header = json.dumps({"for": dict(wanted), "made": round(time.time(), 1)}, sort_keys=True).encode()
         body = MAGIC + len(header).to_bytes(4, "little") + header + payload
         path = self.path(wanted)
-        _write(path, body + self._seal(body))
+        write_whole(path, body + self._seal(body))
         return path
 
     @contextmanager

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from safetensors.numpy import save_file
 
 from livecam.geometry import ARCFACE_112_V2
-from livecam.persona import _files
+from livecam.persona import _consent, _container, _files, _keys
+from livecam.persona._consent import Record
 from livecam.persona.embed import FIVE_OF_MESH
 from livecam.swap._mesh_triangles import OVAL
 from livecam.types import Persona
@@ -48,9 +48,12 @@ def tensors() -> dict[str, np.ndarray]:
     return out
 
 
-def write(path: Path, change: dict[str, np.ndarray | None] | None = None, texts: dict[str, str] | None = None) -> Path:
+def write(path: Path, change: dict[str, np.ndarray | None] | None = None, texts: dict[str, str] | None = None, signed: bool = True) -> Path:
+    """A persona file, signed with the user's key (the tests' own), whatever is in it."""
     data = {k: v for k, v in (tensors() | (change or {})).items() if v is not None}
-    save_file(data, str(path), {k: v for k, v in (TEXTS | (texts or {})).items() if v})
+    about = {k: v for k, v in (TEXTS | (texts or {})).items() if v}
+    whole = _container.pack_signed(data, about, _keys.own_key()) if signed else _container.pack(data, about)
+    path.write_bytes(whole)
     return path
 
 
@@ -91,3 +94,23 @@ def with_embedding(persona: Persona, seed: int) -> Persona:
     """`persona` with an embedding of its own, as if its file held one by SFace."""
     vector = np.random.default_rng(seed).normal(size=128)
     return replace(persona, embedding=(vector / np.linalg.norm(vector)).astype(np.float32), metadata={**persona.metadata, "embedding_model": "sface"})
+
+
+def record(persona_id: str = "ada-1", months: int = 6) -> Record:
+    """A consent given now."""
+    issued, expires = _consent.term(months)
+    statement = _consent.shown("Ada L.", "tests", expires)
+    return Record(
+        id=persona_id, subject="Ada L.", scope="tests", statement=statement, statement_sha256=_consent.sha256(statement), answer="yes",
+        given="in a test", issued=issued, expires=expires, livecam="0", embedder="sface", embedder_sha256="0" * 64, embedding_sha256="",
+        camera="none",
+        prompts=({"asked": "turn", "asked_s": 1.0, "done_s": 2.0},), flatness=0.05, match=(0.9, 0.8), threshold=0.363,
+    )  # fmt: skip
+
+
+def write_person(path: Path, about: Record | None = None) -> Path:
+    """A drawn person's persona, encrypted and signed."""
+    vector = np.random.default_rng(5).normal(size=128)
+    data = {**tensors(), "embedding": (vector / np.linalg.norm(vector)).astype(np.float32)}
+    _files.write_person(path, data, {**TEXTS, "kind": "person", "embedding_model": "sface", "name": "Ada L."}, about or record(), force=True)
+    return path

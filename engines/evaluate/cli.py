@@ -1,4 +1,4 @@
-"""python -m engines evaluate …: the table of figures; realism; photoreal; occlusion."""
+"""python -m engines evaluate …: the table of figures; realism; photoreal; occlusion; liveness."""
 
 from __future__ import annotations
 
@@ -56,19 +56,32 @@ def _parser() -> argparse.ArgumentParser:
     occlusion.add_argument("--film", action="store_true", help="also things that pass before the demo presenter, in the whole live loop")
     occlusion.add_argument("--swap", default="lite", help="generator of the films")
     occlusion.add_argument("--strip", type=Path, default=None, help="picture of frames of the films to write: what came in over what went out")
-    for command in (table, realism, photoreal, occlusion):
+    liveness = _add_liveness(commands)
+    for command in (table, realism, photoreal, occlusion, liveness):
         command.add_argument("--out", type=Path, default=None, help="JSON to write")
     return parser
 
 
+def _add_liveness(commands: Any) -> argparse.ArgumentParser:
+    liveness: argparse.ArgumentParser = commands.add_parser(
+        "liveness", help="enrolment's prompts and flat-picture check, on renders"
+    )
+    liveness.add_argument("--assets", metavar="DIR", default=None, help="folder of rendering assets (see engines synth)")
+    liveness.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="where people are kept between runs")
+    liveness.add_argument("--people", type=int, default=12)
+    liveness.add_argument("--sessions", type=int, default=600, help="sessions of people, and of tilted photographs")
+    liveness.add_argument("--replays", type=int, default=10_000, help="recordings of one session played into another")
+    return liveness
+
+
 def main(argv: list[str]) -> int:
     """Run a command; 0, or the error's exit code with one line on stderr."""
-    if not argv or argv[0] not in ("table", "realism", "photoreal", "occlusion", "-h", "--help"):
+    if not argv or argv[0] not in ("table", "realism", "photoreal", "occlusion", "liveness", "-h", "--help"):
         argv = ["table", *argv]
     args = _parser().parse_args(argv)
     cv2.setNumThreads(1)
     runs: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-        "table": _table, "realism": _realism, "photoreal": _photoreal, "occlusion": _occlusion}
+        "table": _table, "realism": _realism, "photoreal": _photoreal, "occlusion": _occlusion, "liveness": _liveness}
     run = runs[args.command]
     try:
         result = {"command": "python -m engines evaluate " + " ".join(_shown(argv)), "machine": machine.describe(), **run(args)}
@@ -81,6 +94,13 @@ def main(argv: list[str]) -> int:
         args.out.write_text(text, encoding="utf-8")
     print(_brief(result) if args.command == "table" else text)
     return 0
+
+
+def _liveness(args: argparse.Namespace) -> dict[str, Any]:
+    from engines.evaluate import liveness
+    from engines.synth.assets import find_assets
+
+    return liveness.measure(args.people, args.sessions, args.replays, find_assets(args.assets), args.scratch, RunConfig().cache_dir)
 
 
 def _shown(argv: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class Identity:
         """Forget what was seen; read the portraits of the set's personas."""
         self._seen = _Seen()
         if self.gallery == "portrait":
-            self._portraits = {number: self._portrait(str(path)) for number, path in pairs.people.items()}
+            self._portraits = {number: self._portrait(path) for number, path in pairs.people.items()}
 
     def embed(self, picture: U8, five_px: F64) -> F64:
         """Embeddings of all judges side by side, at length 1."""
@@ -172,8 +173,8 @@ class Identity:
         keep[rows, place] = False
         return own, scores[keep].reshape(len(who), -1)
 
-    def _portrait(self, path: str) -> F64:
-        worn = persona.load(path)
+    def _portrait(self, path: Path) -> F64:
+        worn = persona.read_unsigned(path)
         found = [self.embed(worn.images[n], np.asarray(worn.meshes[n][list(FIVE_OF_MESH), :2], np.float64)) for n in PORTRAITS if n in worn.images]
         return _unit(np.sum(found, axis=0)[None])[0]
 

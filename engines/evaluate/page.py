@@ -67,7 +67,7 @@ class Gallery:
     def _portrait(self, sample: Sample) -> U8:
         if sample.b not in self._portraits:
             try:
-                self._portraits[sample.b] = _tile(persona.load(self._pairs.people[sample.b]).images["neutral"])
+                self._portraits[sample.b] = _tile(persona.read_unsigned(self._pairs.people[sample.b]).images["neutral"])
             except (KeyError, PersonaError):
                 # A set may be looked at while it is made, or without its people.
                 self._portraits[sample.b] = np.full((TILE_PX, TILE_PX, 3), 40, np.uint8)

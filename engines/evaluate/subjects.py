@@ -131,7 +131,7 @@ class Live:
             return
         if number not in self._people:
             raise StageError(f"the set holds no persona file for identity {number}")
-        self._swapper.wear(persona.load(self._people[number]))
+        self._swapper.wear(persona.read_unsigned(self._people[number]))
         self._worn = number
 
     def _size(self, face: Face, size_px: int) -> int:

@@ -109,7 +109,7 @@ class Live:
 
     def _dressed(self, b: int) -> mesh.MeshSwapper:
         swapper = mesh.MeshSwapper(SwapConfig())
-        swapper.wear(persona.load(self._people / f"{b:03d}.safetensors"))
+        swapper.wear(persona.read_unsigned(self._people / f"{b:03d}.safetensors"))
         return swapper
 
     def _learn(self, swapper: mesh.MeshSwapper, a: int, wearer: Actor) -> mesh._Track:

@@ -67,6 +67,6 @@ class People:
     def _read(self, path: Path) -> F32:
         assert self._embedders is not None
         try:
-            return self._embedders.embedding(persona.load(path), self._model)
+            return self._embedders.embedding(persona.read_unsigned(path), self._model)
         except LivecamError as error:
             raise DataError(f"persona {path}: {error}") from error

@@ -100,7 +100,7 @@ def measure(folders: Sequence[Path], estimator: Estimator) -> Measured:
 
 def _rest(path: Path) -> F32:
     """(468, 3) the persona's neutral mesh as `mesh` has it, at an eye distance of 1."""
-    neutral = persona.load(path).meshes["neutral"]
+    neutral = persona.read_unsigned(path).meshes["neutral"]
     rest = neutral[:MESH_POINTS] - neutral[list(shape.RIGID)].mean(axis=0)
     return (rest / eye_distance(rest)).astype(np.float32)
 

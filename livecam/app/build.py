@@ -103,7 +103,7 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
         link.say("note", chosen.note)
     swap.warm_up(chosen.name)
     swapper = chosen.swapper
-    worn = persona.load(first_persona() if config.swap.persona == "auto" else config.swap.persona)
+    worn = persona.load(wanted_persona(config))
     swapper.wear(worn)
     detector, tracker, occlusion = finders.result()
     made = Pipeline(detector, tracker, swapper, config, Telemetry(), occlusion, card)
@@ -131,14 +131,14 @@ def finders_of(config: Config, store: Store) -> tuple[detect.Detector, track.Tra
     )
 
 
-def wardrobe(pipeline: Pipeline) -> Wardrobe:
-    """Makes further personas ready for `pipeline`'s generator while it draws."""
+def wardrobe(pipeline: Pipeline, worn: str) -> Wardrobe:
+    """Makes further personas ready for `pipeline`'s generator while it draws. worn: id or path of the one that it wears."""
 
     def make(which: str) -> tuple[str, PutOn]:
         chosen = persona.load(which)
         return chosen.id, pipeline.swapper.prepare(chosen)
 
-    return Wardrobe(make, persona.names(), pipeline.worn)
+    return Wardrobe(make, persona.names(), worn, still=persona.check)
 
 
 def engine_room(pipeline: Pipeline, config: Config, link: WorkerLink) -> EngineRoom | None:
@@ -157,6 +157,11 @@ def engine_room(pipeline: Pipeline, config: Config, link: WorkerLink) -> EngineR
         return None
     make = maker(swapper, config.run.threads, config.run.cache_dir, config.run.provider)
     return EngineRoom(make, choice.wanted, choice.plain)
+
+
+def wanted_persona(config: Config) -> str:
+    """Id or path of the persona that the settings ask for."""
+    return first_persona() if config.swap.persona == "auto" else config.swap.persona
 
 
 def first_persona() -> str:

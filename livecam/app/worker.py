@@ -91,7 +91,8 @@ class Worker:
         newest = build.open_capture(self._config, self._link)
         try:
             made = loading.result()
-            self._wardrobe = build.wardrobe(made)
+            self._worn = build.wanted_persona(self._config)
+            self._wardrobe = build.wardrobe(made, self._worn)
             self._govern(made)
             self._engine_room = None if made.on_card else build.engine_room(made, self._config, self._link)
             self._link.say("ready", made.notices)
@@ -111,12 +112,12 @@ class Worker:
 
         self._link.say("note", f"{pipeline.device_lost}; going on on the CPU")
         self._link.busy(LOADING_S, "loading")
-        worn = replace(self._config.swap, persona=self._worn or pipeline.worn)
+        worn = replace(self._config.swap, persona=self._worn)
         config = replace(self._config, run=replace(self._config.run, device="cpu"), swap=worn)
         if self._wardrobe is not None:
             self._wardrobe.close()
         made = build.pipeline(config, self._link)
-        self._wardrobe = build.wardrobe(made)
+        self._wardrobe = build.wardrobe(made, self._worn)
         self._govern(made)
         return made
 
@@ -234,16 +235,38 @@ class Worker:
 
     def _dress(self, pipeline: Pipeline) -> None:
         """The persona that was asked for goes on as soon as it is ready, between two frames; the one before is drawn until then."""
-        ready = None if self._wardrobe is None else self._wardrobe.take()
+        if self._wardrobe is None:
+            return
+        if refusal := self._wardrobe.refusal():
+            self._take_off(refusal, pipeline)
+        ready = self._wardrobe.take()
         if ready is None:
             return
         if ready.put_on is None:
             self._link.say("note", ready.error)
         else:
             ready.put_on()
-            pipeline.now_worn(ready.id)
-            self._worn = ready.id
-            self._link.say("persona", ready.id)
+            self._now_wears(ready.which, ready.id, pipeline)
+
+    def _take_off(self, refusal: str, pipeline: Pipeline) -> None:
+        """A persona that may not be worn any more comes off before the next frame is drawn; the one that is worn when none is named stands in.
+        Main bridges and then shows the slate while it is made ready."""
+        from livecam import persona
+        from livecam.app import build
+
+        self._link.busy(LOADING_S, "loading")
+        instead = build.first_persona()
+        pipeline.wear(persona.load(instead))
+        self._link.say("note", f"{refusal}; {instead} is worn instead")
+        self._now_wears(instead, instead, pipeline)
+
+    def _now_wears(self, which: str, persona_id: str, pipeline: Pipeline) -> None:
+        """which: id or path."""
+        pipeline.now_worn(persona_id)
+        self._worn = which
+        if self._wardrobe is not None:
+            self._wardrobe.wears(which)
+        self._link.say("persona", persona_id)
 
     def _refit(self) -> None:
         """A faster runtime takes over as soon as it is ready, between two frames; the plain one draws until then."""

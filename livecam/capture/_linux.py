@@ -42,10 +42,11 @@ def _trap(node: _v4l2.Node) -> str:
 
 def open_camera(spec: str, config: CaptureConfig) -> Camera:
     """The camera `spec` (see opencv.open)."""
-    return _open_v4l2(_linux_path(spec), config)
+    return _open_v4l2(path_of(spec), config)
 
 
-def _linux_path(spec: str) -> str:
+def path_of(spec: str) -> str:
+    """The device of a camera's number, path or name. Raises DeviceAbsentError, UsageError (a name that fits several)."""
     if spec.isdigit():
         return f"/dev/video{spec}"
     if spec.startswith("/dev/"):

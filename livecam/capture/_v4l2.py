@@ -33,13 +33,15 @@ COLOUR_FREE = frozenset({"GREY", "Y10 ", "Y12 ", "Y16 ", "Y8I ", "Y12I", "Z16 ",
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A /dev/video node. path; card: its name; driver; caps: the device capability bits; formats: FourCCs that it captures, in the driver's order."""
+    """A /dev/video node. path; card: its name; driver; caps: the device capability bits; formats: FourCCs that it captures, in the driver's order;
+    bus: where it is plugged in ("usb-0000:00:14.0-1"), as the driver says."""
 
     path: str
     card: str
     driver: str
     caps: int
     formats: tuple[str, ...]
+    bus: str = ""
 
     @property
     def captures(self) -> bool:
@@ -82,10 +84,10 @@ def query(path: str) -> Node:
             fcntl.ioctl(fd, QUERYCAP, raw)
         except OSError as error:
             raise FormatError(f"{path}: expected a camera, found something else ({error.strerror}); try `livecam devices`") from error
-        driver, card, _, _, all_caps, device_caps = struct.unpack_from("16s32s32sIII", raw)
+        driver, card, bus, _, all_caps, device_caps = struct.unpack_from("16s32s32sIII", raw)
         caps = device_caps if all_caps & CAP_DEVICE_CAPS else all_caps
         formats = tuple(_formats(fd)) if caps & CAP_CAPTURE else ()
-        return Node(path, _text(card), _text(driver), caps, formats)
+        return Node(path, _text(card), _text(driver), caps, formats, _text(bus))
 
 
 def check_free(path: str) -> None:

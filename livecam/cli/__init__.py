@@ -29,7 +29,7 @@ VERBS = {
     "run": "Mask the face and send the picture to a virtual camera, the page, a window or a file.",
     "devices": "List cameras and outputs, and what to type to choose one.",
     "models": "List, fetch and verify model files.",
-    "persona": "List personas, or show one.",
+    "persona": "List personas, show or make one, of yourself too; check, sign, trust, revoke, export them.",
     "engine": "Build, list, verify and clean TensorRT engines.",
     "bench": "Measure this machine: every stage, end to end, against the usual way of building it.",
     "detect": "Find the hidden mark and the signed manifest in pictures and films.",

@@ -10,17 +10,23 @@ import cv2
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from livecam import persona as personas
-from livecam.cli import models
+from livecam.cli import _persona_enrol, _persona_trust, models
 from livecam.config import RunConfig
 from livecam.errors import ModelError, PersonaError, UsageError
-from livecam.persona import _files
+from livecam.persona import _consent, _files
+from livecam.persona._consent import Record
 from livecam.persona.embed import Embedders
 from livecam.store import Store
 from livecam.types import U8
 
-app = App(name="persona", help="List personas, show one, or make another.")
+app = App(name="persona", help="List personas, show one, make another, of yourself too; check, sign, trust, revoke, export them.")
+app.command(_persona_enrol.enrol)
+for verb in (_persona_trust.verify, _persona_trust.sign, _persona_trust.trust, _persona_trust.revoke, _persona_trust.export):
+    app.command(verb)
+app.command(_persona_trust.bring_in, name="import")
 
 EMBEDDER = "sface"
 MOST_SEED = 2**31
@@ -51,15 +57,19 @@ def show(
 
     Example: `livecam persona show ID --save portrait.png`
     """
-    chosen = personas.load(persona)
+    admitted = _files.admit(persona)
+    chosen = admitted.content.persona()
     table = Table(box=None, show_header=False, pad_edge=False)
     for key in ("id", "name", "kind", "description", "age", "licence", "maker", "seed"):
         if value := chosen.metadata.get(key):
             table.add_row(key, value)
     height, width = chosen.images["neutral"].shape[:2]
     table.add_row("portrait", f"{width}x{height} px")
+    table.add_row("signed by", admitted.signer)
     console = Console()
     console.print(table)
+    if admitted.record is not None:
+        _show_record(admitted.record, console)
     if save is not None:
         _save(chosen.images["neutral"], save)
         console.print(f"saved: {save}", highlight=False, soft_wrap=True)
@@ -98,6 +108,24 @@ def new(
     _save(mixed.portrait, portrait)
     console.print(f"{texts['name']}: {texts['description']}, seed {chosen}", highlight=False, soft_wrap=True)
     console.print(f"persona:  {path}\nportrait: {portrait}\nwear it:  livecam run --persona {path}", highlight=False, soft_wrap=True)
+
+
+def _show_record(record: Record, console: Console) -> None:
+    """The consent as it was given."""
+    console.print("\nconsent record\n", style="bold")
+    console.print(record.statement + "\n", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    passed = "; ".join(f"{one['asked']} (asked {one['asked_s']} s, done {one['done_s']} s)" for one in record.prompts)
+    rows = {
+        "answer": record.answer, "given": record.given, "from": _consent.day(record.issued), "until": _consent.day(record.expires),
+        "statement": f"SHA-256 {record.statement_sha256}", "livecam": record.livecam,
+        "embedder": f"{record.embedder}, SHA-256 {record.embedder_sha256}",
+        "camera": record.camera, "prompts": passed, "flatness": f"{record.flatness} (a head's)",
+        "match": f"{', '.join(f'{score:.3f}' for score in record.match)}, at least {record.threshold}", "record": _consent.sha256(record.text()),
+    }  # fmt: skip
+    for key, value in rows.items():
+        table.add_row(key, Text(value, overflow="fold"))
+    console.print(table, soft_wrap=True)
 
 
 def _embed(mixed: personas.Mixed, tensors: dict[str, Any], texts: dict[str, str], cache_dir: Path | None, console: Console) -> None:

@@ -1,52 +1,30 @@
-"""Read persona files (format in livecam/persona/__init__.py). Everything in them is bounded and checked before it is used.
-
-A persona file may come from anyone: its size, its header, the types and shapes of its tensors, and the size of each picture inside (before it is
-decoded) are checked; what does not fit raises PersonaError with what was expected and found.
-"""
+"""Find, read and write persona files (format in livecam/persona/__init__.py). Every way of reading one goes through the gate (_admit), each time."""
 
 from __future__ import annotations
 
-import json
-import math
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from livecam.errors import PersonaError
-from livecam.types import F32, MESH_POINTS_WITH_IRIS, U8, Persona
+from livecam.persona import _consent, _container, _keys, _seal
+from livecam.persona._admit import FOLDER, Admitted, Check, Gate, check_form, person_content, ships
+from livecam.persona._consent import Record
+from livecam.persona._container import FORMAT, UNSIGNED
+from livecam.persona._content import BOXES, EYES, MOUTH_PARTS, PERSON, PORTRAITS, RADII, SYNTHETIC, Content, picture_size
+from livecam.types import Persona
 
-FOLDER = Path(__file__).parent / "files"
-FORMAT = "livecam-persona"
-VERSION = "1"
+__all__ = ["BOXES", "EYES", "FOLDER", "FORMAT", "MOUTH_PARTS", "PORTRAITS", "RADII", "UNSIGNED", "picture_size"]
+
 SUFFIX = ".safetensors"
-
-PORTRAITS = ("neutral", "open_mouth", "closed_eyes")
-EYES = ("eye_right", "eye_left")
-MOUTH_PARTS = ("teeth_upper", "teeth_lower", "tongue")
-TEXTS = ("id", "name", "kind", "description", "licence")
-KINDS = ("synthetic", "person")
-RADII = ("eye_iris_radius_px", "eye_ball_radius_px")
-BOXES = tuple(f"{part}_xywh_px" for part in MOUTH_PARTS)
-
-MAX_FILE_BYTES = 32_000_000
-"""Shipped personas have about 1 MB."""
-MAX_SIDE_PX = 2048
-"""Portraits are 640 px; nobody sees more in a call."""
-MAX_TEXT = 4000
-EMBEDDING = 128
-UNIT_WITHIN = 1e-3
-"""An embedding's length differs from 1 by less than this."""
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""SOF0..SOF15 without the tables DHT, JPG and DAC (ITU-T T.81, table B.1)."""
+PUBLIC = ("id", "name", "kind", "description", "licence", "maker", "format")
+"""Texts of a person's persona that can be read without its key."""
 
 
 def names() -> tuple[str, ...]:
@@ -56,53 +34,131 @@ def names() -> tuple[str, ...]:
 
 def load(id_or_path: str | Path) -> Persona:
     """The persona with this id, or in this file. Raises PersonaError."""
-    path = find(id_or_path)
-    with _Reader(path) as reader:
-        metadata = reader.metadata
-        images = {name: reader.picture(name, channels=3) for name in PORTRAITS}
-        images |= {name: reader.picture(name, channels=4) for name in (*EYES, *MOUTH_PARTS)}
-        meshes = {name: reader.mesh(name) for name in PORTRAITS}
-        embedding = reader.embedding()
-        _check_numbers(path, metadata, images)
-    texts = {key: metadata[key] for key in TEXTS}
-    return Persona(**texts, images=images, meshes=meshes, metadata=metadata, embedding=embedding)
+    return admit(id_or_path).content.persona()
+
+
+def admit(id_or_path: str | Path) -> Admitted:
+    """What the gate says of a persona: who signed it, its record, its content, not decoded yet. Raises PersonaError: it is refused."""
+    return Gate(find(id_or_path)).admit()
+
+
+def check(id_or_path: str | Path) -> None:
+    """Whether a persona that was loaded before may still be worn (not expired, revoked or exchanged meanwhile). Raises PersonaError."""
+    if str(id_or_path) not in names():
+        admit(id_or_path)
+
+
+def verify(id_or_path: str | Path) -> tuple[Check, ...]:
+    """Each check of a persona and its result; the last one is not good when it is refused."""
+    try:
+        gate = Gate(find(id_or_path))
+    except PersonaError as error:
+        return (Check("file", str(error), good=False),)
+    try:
+        gate.admit().content.persona()
+    except PersonaError as error:
+        return (*gate.passed, Check("refused", str(error), good=False))
+    return (*gate.passed, Check("content", "pictures, landmarks and numbers are whole"))
 
 
 def portrait_jpeg(id_or_path: str | Path) -> bytes:
     """The neutral portrait as it stands in the file, JPEG bytes, for pages and lists. Raises PersonaError."""
-    with _Reader(find(id_or_path)) as reader:
-        return reader.encoded("neutral")
+    return admit(id_or_path).content.encoded("neutral")
 
 
 def encoded(id_or_path: str | Path, parts: Sequence[str]) -> dict[str, bytes]:
     """Pictures of a persona as they stand in its file, by name. Raises PersonaError."""
-    with _Reader(find(id_or_path)) as reader:
-        return {name: reader.encoded(name) for name in parts}
-
-
-def write(path: Path, tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, str], force: bool = False) -> None:
-    """Writes a persona file, read back and checked before it takes its place. An existing file is replaced only with `force`.
-
-    Raises PersonaError: it exists, it cannot be written there, or what was to be written is no persona.
-    """
-    if path.exists() and not force:
-        raise PersonaError(f"{path} exists and was left as it is; choose another file, or replace it with --force")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, str(part), dict(texts))
-        load(part)
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise PersonaError(f"the persona cannot be written to {path}: {error}; choose a folder that can be written to") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    content = admit(id_or_path).content
+    return {name: content.encoded(name) for name in parts}
 
 
 def metadata(id_or_path: str | Path) -> Mapping[str, str]:
     """The texts of a persona file without its pictures. Raises PersonaError."""
-    with _Reader(find(id_or_path)) as reader:
-        return reader.metadata
+    return admit(id_or_path).content.metadata
+
+
+def read_unsigned(path: Path) -> Persona:
+    """A synthetic persona's content, checked, whoever made it and signed or not: for tools that make personas and study them; nothing that runs
+    before a camera may use it. Raises PersonaError."""
+    return _unsigned_content(_container.read_file(path), path).persona()
+
+
+def write(path: Path, tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, str], force: bool = False) -> None:
+    """Writes a synthetic persona, signed with the user's key, read back and checked before it takes its place. An existing file is replaced only with
+    `force`.
+
+    Raises PersonaError: it exists, it cannot be written there, or what was to be written is no persona.
+    """
+    if texts.get("kind") == PERSON:
+        raise PersonaError("expected a synthetic persona to write, found a person's; that one is made by `livecam persona enrol`")
+    put(path, _container.pack_signed(tensors, texts, _keys.own_key()), force)
+
+
+def write_person(path: Path, tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, str], record: Record, force: bool = False) -> None:
+    """Writes a person's persona, encrypted with a new key of its own, its record and itself signed with the user's key. tensors, texts: the
+    persona's, with "embedding". Raises PersonaError."""
+    vector = np.ascontiguousarray(tensors["embedding"], np.float32)
+    record = replace(record, embedding_sha256=hashlib.sha256(vector.tobytes()).hexdigest())
+    inner = _container.pack(tensors, {**texts, "format": FORMAT, "version": UNSIGNED, "id": record.id, "kind": PERSON})
+    _put_person(path, inner, {**texts, "id": record.id, **_consent.sign(record, _keys.own_key())}, force)
+
+
+def sign(path: Path) -> None:
+    """Signs a synthetic persona that is unsigned or another's with the user's key, in place. Raises PersonaError."""
+    if ships(path):
+        raise PersonaError(f"{path} ships with livecam and needs no signature of yours; copy it first")
+    data = _container.read_file(path)
+    content = _unsigned_content(data, path)
+    content.persona()
+    put(path, _container.pack_signed(_container.tensors_of(data, path), content.metadata, _keys.own_key()), force=True)
+
+
+def revoke(id_or_path: str | Path) -> tuple[str, str]:
+    """Ends a persona on this machine for good: puts it on the user's signed list, and removes the key of a person's. Returns (id, SHA-256) as listed.
+    Raises PersonaError."""
+    path = find(id_or_path)
+    if ships(path):
+        raise PersonaError(f"the persona {path.stem!r} ships with livecam and shows nobody: expected one of your own to revoke")
+    data = _container.read_file(path)
+    texts = _container.metadata_of(data, path)
+    if texts.get("consent"):
+        persona_id, digest = texts.get("id", ""), _consent.sha256(texts["consent"])
+        persona_id = _consent.read(texts, path).id
+    else:
+        check_form(texts, path)
+        persona_id, digest = texts["id"], _container.content_sha256(data, path)
+    if not any(entry.get("sha256") == digest and entry.get("id") == persona_id for entry in _keys.read_list(_keys.REVOKED)):
+        _keys.add_to_list(_keys.REVOKED, {"id": persona_id, "sha256": digest, "day": _today()})
+    try:
+        _seal.forget_key(digest)
+    except OSError as error:
+        raise PersonaError(f"{path} is revoked, but its key could not be removed: {error}; remove {_seal.key_path(digest)} yourself") from error
+    return persona_id, digest
+
+
+def export(id_or_path: str | Path, target: Path, passphrase: str, force: bool = False) -> Record:
+    """A person's persona for another machine of the same user, under a passphrase; its record goes along. Raises PersonaError."""
+    admitted = admit(id_or_path)
+    if admitted.record is None:
+        raise PersonaError(f"{id_or_path}: expected a person's persona to export, found a synthetic one, which is not encrypted; copy its file")
+    data = _container.read_file(find(id_or_path))
+    texts = {key: value for key, value in _container.metadata_of(data, id_or_path).items() if key in PUBLIC or key.startswith("consent")}
+    _place(target, _seal.for_transport(admitted.inner, texts, passphrase), force, private=True)
+    return admitted.record
+
+
+def bring_in(source: Path, target: Path, passphrase: str, force: bool = False) -> Record:
+    """Makes an exported persona at home here: encrypted with a key of this machine, signed with the user's; its consent is as it was, and is checked.
+    Raises PersonaError."""
+    inner, texts = _seal.from_transport(_container.read_file(source), passphrase, source)
+    record = _consent.read(texts, source)
+    _consent.check_dates(record, source)
+    digest = _consent.sha256(texts["consent"])
+    if any(entry.get("sha256") == digest for entry in _keys.read_list(_keys.REVOKED)):
+        raise PersonaError(f"{source}: the persona {record.id!r} was revoked here, which cannot be undone; the person enrols again")
+    person_content(inner, record, source).persona()
+    _put_person(target, inner, {**texts, "id": record.id}, force)
+    return record
 
 
 def find(id_or_path: str | Path) -> Path:
@@ -120,136 +176,57 @@ def find(id_or_path: str | Path) -> Path:
     raise PersonaError(f"persona {text[:80]!r} is neither a persona that ships with livecam ({there}) nor a file; see `livecam persona list`")
 
 
-class _Reader:
-    """One open persona file, its header checked. Use as a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            size = path.stat().st_size
-            if size > MAX_FILE_BYTES:
-                raise PersonaError(f"{path} is no persona file: it has {size} bytes, at most {MAX_FILE_BYTES} are expected")
-            self._file = safe_open(str(path), framework="numpy")
-            self.metadata: dict[str, str] = dict(self._file.metadata() or {})
-            self._keys = frozenset(self._file.keys())
-        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-            raise PersonaError(f"{path} is no persona file (a safetensors file of format {FORMAT!r}), or it is truncated: {error}") from error
-        self._check_metadata()
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # safe_open keeps the file mapped until it is dropped.
-        del self._file
-
-    def encoded(self, name: str) -> bytes:
-        """The bytes of a picture, its own size checked. Raises PersonaError."""
-        data = self._tensor(name, "U8", None).tobytes()
-        size = picture_size(data)
-        if size is None or not all(1 <= side <= MAX_SIDE_PX for side in size):
-            raise PersonaError(f"{self._path}: {name!r} should be a JPEG or PNG of at most {MAX_SIDE_PX} px a side, found {size or 'neither'}")
-        return data
-
-    def picture(self, name: str, channels: int) -> U8:
-        """A decoded picture, (H, W, channels). Raises PersonaError."""
-        data = np.frombuffer(self.encoded(name), np.uint8)
-        try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_UNCHANGED)
-        except cv2.error as error:
-            raise PersonaError(f"{self._path}: picture {name!r} is damaged: {error.err}") from error
-        if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
-            found = "one that cannot be decoded" if image is None else f"{image.shape} {image.dtype}"
-            raise PersonaError(f"{self._path}: {name!r} should be a picture with {channels} channels of 8 bits, found {found}")
-        return np.ascontiguousarray(image, np.uint8)
-
-    def mesh(self, name: str) -> F32:
-        """The (478, 3) float32 landmarks of portrait `name`. Raises PersonaError."""
-        mesh = self._tensor(f"{name}_mesh", "F32", [MESH_POINTS_WITH_IRIS, 3])
-        if not np.isfinite(mesh).all() or np.abs(mesh).max() > 2 * MAX_SIDE_PX:
-            raise PersonaError(f"{self._path}: '{name}_mesh' should hold finite pixel positions, found values from {mesh.min()} to {mesh.max()}")
-        return mesh
-
-    def embedding(self) -> F32 | None:
-        """The (128,) float32 identity, None when the file has none. Raises PersonaError."""
-        if "embedding" not in self._keys:
-            return None
-        vector = self._tensor("embedding", "F32", [EMBEDDING])
-        if not abs(float(np.linalg.norm(vector)) - 1.0) < UNIT_WITHIN or not self.metadata.get("embedding_model"):
-            raise PersonaError(
-                f"{self._path}: 'embedding' should have the length 1 and a text 'embedding_model' that says what made it, found the length "
-                f"{float(np.linalg.norm(vector)):.3f} and {self.metadata.get('embedding_model')!r}"
-            )
-        return vector
-
-    def _tensor(self, name: str, dtype: str, shape: list[int] | None) -> NDArray[Any]:
-        if name not in self._keys:
-            raise PersonaError(f"{self._path} lacks {name!r}; it holds {', '.join(sorted(self._keys)) or 'nothing'}")
-        try:
-            part = self._file.get_slice(name)
-            found = (str(part.get_dtype()), list(part.get_shape()))
-            if found[0] != dtype or (len(found[1]) != 1 if shape is None else found[1] != shape):
-                raise PersonaError(f"{self._path}: {name!r} should be {dtype} {shape or '(N,)'}, found {found[0]} {found[1]}")
-            return np.array(self._file.get_tensor(name))
-        except (SafetensorError, OSError, ValueError, TypeError) as error:
-            raise PersonaError(f"{self._path}: {name!r} cannot be read: {error}") from error
-
-    def _check_metadata(self) -> None:
-        found = self.metadata.get("format")
-        if found != FORMAT:
-            raise PersonaError(f"{self._path} is no persona file: format {FORMAT!r} is expected, found {found!r}")
-        version = self.metadata.get("version")
-        if version != VERSION:
-            raise PersonaError(f"{self._path} is a persona file of version {version!r}; expected is {VERSION!r}; make or fetch it anew")
-        for key in TEXTS:
-            if not self.metadata.get(key) or len(self.metadata[key]) > MAX_TEXT:
-                raise PersonaError(f"{self._path}: the text {key!r} should have 1 to {MAX_TEXT} characters, found {len(self.metadata.get(key, ''))}")
-        if self.metadata["kind"] not in KINDS:
-            raise PersonaError(f"{self._path}: kind should be one of {', '.join(KINDS)}, found {self.metadata['kind']!r}")
+def put(path: Path, data: bytes, force: bool, private: bool = False) -> None:
+    """A file that passes the gate, checked before it takes its place. private: nobody else may read it. Raises PersonaError."""
+    _place(path, data, force, private, checked=True)
 
 
-def _check_numbers(path: Path, texts: Mapping[str, str], images: Mapping[str, U8]) -> None:
-    """Radii of the eyes and places of the mouth's parts. Raises PersonaError."""
-    height, width = images["open_mouth"].shape[:2]
-    for key in RADII:
-        radius = _numbers(texts.get(key, ""))
-        if len(radius) != 1 or not 0 < radius[0] <= MAX_SIDE_PX:
-            raise PersonaError(f"{path}: {key!r} should be a number of pixels above 0, found {texts.get(key)!r}")
-    for key in BOXES:
-        box = _numbers(texts.get(key, ""))
-        if len(box) != 4 or box[2] < 1 or box[3] < 1 or box[0] + box[2] <= 0 or box[1] + box[3] <= 0 or box[0] >= width or box[1] >= height:
-            raise PersonaError(f"{path}: {key!r} should be [x, y, width, height] inside {width}x{height}, found {texts.get(key)!r}")
-
-
-def _numbers(text: str) -> list[float]:
-    """The finite numbers of a JSON number or list, [] for anything else."""
+def _put_person(path: Path, inner: bytes, texts: Mapping[str, str], force: bool) -> None:
+    """Encrypts with a new key, signs, writes. A key that was made for a file that then could not be written is not left behind."""
+    _refuse_existing(path, force)
+    digest = _consent.sha256(texts["consent"])
+    outer = {key: value for key, value in texts.items() if key in PUBLIC or key.startswith("consent")} | {"format": FORMAT, "kind": PERSON}
+    fresh = not _seal.key_path(digest).exists()
     try:
-        value = json.loads(text)
-    except ValueError:
-        return []
-    items = value if isinstance(value, list) else [value]
-    if all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in items):
-        return [float(v) for v in items]
-    return []
+        tensors, whole = _seal.sealed(inner, outer, _seal.new_key(digest))
+        put(path, _container.pack_signed(tensors, whole, _keys.own_key()), force, private=True)
+    except BaseException:
+        if fresh:
+            with suppress(OSError):
+                _seal.forget_key(digest)
+        raise
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height that a JPEG or PNG says it has, without decoding it; None for anything else."""
-    if data.startswith(PNG_MAGIC) and len(data) >= 24:
-        width, height = struct.unpack(">II", data[16:24])
-        return width, height
-    for marker, at in _jpeg_segments(data):
-        if marker in JPEG_SIZE_MARKERS and len(data) >= at + 7:
-            height, width = struct.unpack(">HH", data[at + 3 : at + 7])
-            return width, height
-    return None
+def _place(path: Path, data: bytes, force: bool, private: bool, checked: bool = False) -> None:
+    _refuse_existing(path, force)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600 if private else 0o666)
+        part.write_bytes(data)
+        if checked:
+            load(part)
+        part.replace(path)
+    except OSError as error:
+        raise PersonaError(f"the persona cannot be written to {path}: {error}; choose a folder that can be written to") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and position of the length field of each segment before the picture's own data."""
-    if not data.startswith(b"\xff\xd8"):
-        return
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        yield data[at + 1], at + 2
-        at += 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
+def _refuse_existing(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise PersonaError(f"{path} exists and was left as it is; choose another file, or replace it with --force")
+
+
+def _unsigned_content(data: bytes, path: Path) -> Content:
+    texts = _container.metadata_of(data, path)
+    check_form(texts, path)
+    if texts["kind"] != SYNTHETIC:
+        raise PersonaError(f"{path}: expected a synthetic persona, found one of a person; only that person makes it, with `livecam persona enrol`")
+    texts = {key: value for key, value in texts.items() if key not in ("signer", "signature")}
+    return Content(texts, lambda: _container.tensors_of(data, path), path)
+
+
+def _today() -> str:
+    return _consent.day(int(_consent.time.time()))

@@ -8,7 +8,7 @@ All of it follows from the seed and the sliders: the same ones make the same per
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,8 @@ BEARD_LUMA = -0.2
 """Log brightness of the chin against the cheeks below which somebody has a beard: then skins are not mixed."""
 TONE_LIMIT = 0.9
 """Largest log change of a portrait's tone: further, its highlights and lips look painted."""
+FIT_TRIES, FIT_GAIN = 12, 1.5
+"""Mixes that are tried for a person (each takes about a second), and how much a parent's likeness counts, a standard deviation of it."""
 JPEG_QUALITY = 92
 NAMES = {
     False: ("Alma", "Bea", "Cleo", "Dora", "Elif", "Fay", "Greta", "Hana", "Ines", "Jun", "Kira", "Lena", "Maya", "Nia", "Olga", "Pia"),
@@ -106,6 +108,32 @@ def mix(seed: int, sliders: Sliders = Sliders(), name: str = "") -> Mixed:
     """A persona from `seed` and `sliders`, mixed from those that ship. Raises PersonaError when too few ship."""
     parents, line = _read_parents()
     plan = _plan(parents, seed, sliders)
+    return _made(plan, parents, line, _texts(plan, seed, sliders, name))
+
+
+def fit(embedding: F32, skin: F64, embed: Callable[[U8, F32], F32], tries: int = FIT_TRIES) -> tuple[Mixed, float]:
+    """A mix of those that ship that comes near to a person: the best of `tries`, their parents the nearer to the embedding the likelier, their tone
+    the person's. embedding: (128,) of length 1; skin: (3,) log of the person's B, G, R (`_warp.skin_colour`); embed: portrait and its landmarks ->
+    (128,). Returns the mix and its cosine to `embedding`. Raises PersonaError."""
+    parents, line = _read_parents()
+    low, way = line
+    sliders = Sliders(tone=float(np.clip((skin - low) @ way / max(float(way @ way), 1e-9), 0.0, 1.0)))
+    own = [p.persona.embedding for p in parents]
+    near = np.array([0.0 if one is None else float(one @ embedding) for one in own])
+    likeness = FIT_GAIN * (near - near.max()) / max(float(near.std()), 1e-6)
+    best: tuple[float, int, _Plan] | None = None
+    for seed in range(tries):
+        plan = _plan(parents, seed, sliders, likeness)
+        mesh = _mixed_mesh(plan, parents, "neutral")
+        score = float(embed(_portrait(plan, mesh, "neutral", line), mesh) @ embedding)
+        if best is None or score > best[0]:
+            best = (score, seed, plan)
+    assert best is not None
+    return _made(best[2], parents, line, _texts(best[2], best[1], sliders, "")), best[0]
+
+
+def _made(plan: _Plan, parents: tuple[_Parent, ...], line: tuple[F64, F64], metadata: dict[str, str]) -> Mixed:
+    """All pictures of a plan."""
     meshes = {pose: _mixed_mesh(plan, parents, pose) for pose in _files.PORTRAITS}
     images = {pose: _portrait(plan, meshes[pose], pose, line) for pose in _files.PORTRAITS}
     tensors: dict[str, Any] = {}
@@ -115,7 +143,6 @@ def mix(seed: int, sliders: Sliders = Sliders(), name: str = "") -> Mixed:
     eyes, skin = plan.parents[plan.eyes].persona, plan.parents[plan.skin].persona
     for owner, parts in ((eyes, _files.EYES), (skin, _files.MOUTH_PARTS)):
         tensors |= {part: np.frombuffer(data, np.uint8) for part, data in _files.encoded(owner.id, parts).items()}
-    metadata = _texts(plan, seed, sliders, name)
     metadata |= {key: eyes.metadata[key] for key in _files.RADII}
     metadata |= _boxes(skin, meshes["open_mouth"])
     return Mixed(tensors, metadata, images["neutral"])
@@ -152,7 +179,8 @@ def _bearded(persona: Persona, cheeks: F64) -> bool:
     return float((chin - cheeks) @ LUMA) < BEARD_LUMA
 
 
-def _plan(parents: tuple[_Parent, ...], seed: int, sliders: Sliders) -> _Plan:
+def _plan(parents: tuple[_Parent, ...], seed: int, sliders: Sliders, likeness: F64 | None = None) -> _Plan:
+    """likeness: (P,) how near each parent is to somebody, in place of age and sex."""
     rng = np.random.default_rng(seed)
     # All are drawn whether a slider takes their place or not: moving one slider leaves the rest as it was.
     drawn = (rng.uniform(20, 68), rng.uniform(0, 1), float(rng.uniform() < 0.5), rng.uniform(0.8, 1.2))
@@ -164,6 +192,8 @@ def _plan(parents: tuple[_Parent, ...], seed: int, sliders: Sliders) -> _Plan:
             for p in parents
         ]
     )
+    if likeness is not None:
+        fit = likeness - 0.5 * np.array([((p.tone - tone) / TONE_WITHIN) ** 2 for p in parents])
     score = fit + CHANCE * rng.gumbel(size=len(parents))
     chosen = np.argsort(-score)[:PARENTS]
     weights = _convex(0.4 * score[chosen], rng.dirichlet(np.full(PARENTS, 3.0)))
@@ -278,7 +308,7 @@ def _texts(plan: _Plan, seed: int, sliders: Sliders, name: str) -> dict[str, str
     shares = {p.persona.id: round(float(w), 4) for p, w in zip(plan.parents, plan.weights, strict=True)}
     kin = ", ".join(p.persona.name for p in plan.parents)
     return {
-        "format": _files.FORMAT, "version": _files.VERSION, "id": f"{slug}-{seed}", "name": name, "kind": "synthetic",
+        "format": _files.FORMAT, "version": _files.UNSIGNED, "id": f"{slug}-{seed}", "name": name, "kind": "synthetic",
         "description": f"{'Man' if masculine > 0.5 else 'Woman'} of about {age}, mixed from {kin}",
         "age": str(age), "masculine": f"{masculine:.2f}", "licence": _licence(plan), "seed": str(seed), "maker": "livecam persona new",
         "parents": json.dumps(shares),

@@ -11,13 +11,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from livecam import persona
 from livecam.app.wardrobe import KEPT, PutOn, Ready, Wardrobe
 from livecam.app.worker import Worker
 from livecam.config import Config
 from livecam.errors import PersonaError
 from livecam.pipeline import Finished, Pipeline
 from livecam.telemetry import Telemetry
-from livecam.types import Frame, Verdict
+from livecam.types import Frame, Persona, Verdict
 
 PATIENCE_S = 20.0
 ROW = ("ada", "ben", "cy", "dot", "eve")
@@ -143,6 +144,9 @@ class Link:
         waiting, self.waiting = self.waiting, []
         return waiting
 
+    def busy(self, seconds: float, why: str) -> None:
+        pass
+
     def say(self, *message: Any) -> None:
         self.said.append(message)
 
@@ -170,6 +174,9 @@ class Drawing:
     def __init__(self, maker: Maker) -> None:
         self.telemetry, self.maker, self.shown = Telemetry(), maker, list[str]()
         self.marked_as = "ada"
+
+    def wear(self, chosen: Persona) -> None:
+        self.maker.worn = chosen.id
 
     def now_worn(self, persona_id: str) -> None:
         self.marked_as = persona_id
@@ -208,4 +215,65 @@ def test_a_switch_costs_no_frame_and_shows_the_old_face_until_the_new_one_is_rea
     link.waiting = [["persona", "cy"]]
     step()
     assert link.said.count(("persona", "cy")) == 2, "one that is ready goes on with the very frame of the command"
+    worker._wardrobe.close()
+
+
+class Door:
+    """Says of personas whether they may still be worn."""
+
+    def __init__(self) -> None:
+        self.shut: set[str] = set()
+        self.asked: list[str] = []
+
+    def __call__(self, which: str) -> None:
+        self.asked.append(which)
+        if which in self.shut:
+            raise PersonaError(f"{which} was revoked")
+
+
+def test_a_persona_that_lies_ready_is_checked_each_time_it_is_asked_for() -> None:
+    maker, door = Maker(), Door()
+    wardrobe = Wardrobe(maker, ROW, "ada", idle_s=1000, still=door)
+    for _ in range(2):
+        wardrobe.ask("me.file")
+        assert taken(wardrobe).id == "me.file"
+    assert maker.made == ["me.file"] and door.asked == ["me.file"]
+    door.shut.add("me.file")
+    wardrobe.ask("me.file")
+    ready = taken(wardrobe)
+    assert ready.put_on is None and "revoked" in ready.error and "me.file" not in wardrobe._made
+    wardrobe.ask("cy")
+    assert taken(wardrobe).id == "cy" and "cy" not in door.asked, "what ships is not asked about"
+    wardrobe.close()
+
+
+def test_a_worn_persona_is_watched_and_comes_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livecam.app.wardrobe.WATCH_S", 0.01)
+    door = Door()
+    wardrobe = Wardrobe(Maker(), ROW, "me.file", idle_s=1000, still=door)
+    wait_for(lambda: len(door.asked) > 2)
+    assert wardrobe.refusal() == ""
+    door.shut.add("me.file")
+    assert "revoked" in wait_for(wardrobe.refusal)
+    asked = len(door.asked)
+    wardrobe.wears("ada")
+    time.sleep(0.1)
+    assert wardrobe.refusal() == "" and len(door.asked) <= asked + 1
+    wardrobe.close()
+
+
+def test_the_worker_takes_a_refused_persona_off_before_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livecam.app.wardrobe.WATCH_S", 0.01)
+    maker, link, camera, door = Maker(), Link(), Camera(), Door()
+    maker.worn = "me.file"
+    drawing = Drawing(maker)
+    worker = Worker(cast(Any, link), Config())
+    worker._wardrobe = Wardrobe(maker, persona.names(), "me.file", idle_s=1000, still=door)
+    worker._step(cast(Any, camera), cast(Pipeline, drawing))
+    assert drawing.shown == ["me.file"]
+    door.shut.add("me.file")
+    wait_for(lambda: worker._wardrobe and worker._wardrobe._refusal)
+    worker._step(cast(Any, camera), cast(Pipeline, drawing))
+    assert drawing.shown[-1] == "noor" == drawing.marked_as and worker._worn == "noor"
+    assert any(m[0] == "note" and "revoked" in m[1] and "noor is worn instead" in m[1] for m in link.said)
     worker._wardrobe.close()

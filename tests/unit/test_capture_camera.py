@@ -346,13 +346,13 @@ def test_devices_leave_out_metadata_and_our_own_camera(monkeypatch: pytest.Monke
 def test_a_camera_is_found_by_index_path_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nodes(monkeypatch, WEBCAM, METADATA, INFRARED, SECOND)
     specs = {"0": "/dev/video0", "/dev/video2": "/dev/video2", "c920": "/dev/video0", "Studio Webcam": "/dev/video4", "hd ir camera": "/dev/video2"}
-    assert {spec: _linux._linux_path(spec) for spec in specs} == specs
+    assert {spec: _linux.path_of(spec) for spec in specs} == specs
     assert all(opencv.accepts(spec) for spec in specs)
     assert not opencv.accepts("Logitech")
     with pytest.raises(UsageError, match="fits several"):
-        _linux._linux_path("webcam")
+        _linux.path_of("webcam")
     with pytest.raises(DeviceAbsentError, match="'Studio Webcam'"):
-        _linux._linux_path("Logitech")
+        _linux.path_of("Logitech")
 
 
 @linux
