@@ -57,7 +57,7 @@ class Outputs:
             if word == "auto":
                 self._open_auto()
             else:
-                self._add(word)
+                self.add(word)
         self.has_camera = any(spec.split(":", 1)[0] in CAMERA_KINDS for spec in self._open)
 
     def _open_auto(self) -> None:
@@ -67,15 +67,16 @@ class Outputs:
             if kind not in there:
                 continue
             try:
-                self._add(kind)
+                self.add(kind)
                 break
             except (OutputError, MissingExtraError) as error:
                 self._note(f"{kind}: {error}")
         else:
             self._note("no virtual camera here; the page in the browser shows the picture (livecam doctor says how to get one)")
-        self._add("web")
+        self.add("web")
 
-    def _add(self, spec: str) -> None:
+    def add(self, spec: str) -> None:
+        """Opens one more, such as "file:talk.mp4". Raises UsageError, OutputError, MissingExtraError."""
         kind, _, target = spec.partition(":")
         if kind == "file" and self._conversion:
             target = converted(target, self._conversion)
@@ -92,6 +93,13 @@ class Outputs:
         if self._lost:
             self._try_again()
 
+    def remove(self, spec: str) -> bool:
+        """Closes one; whether it was still open."""
+        sink = self._open.pop(spec, None)
+        if sink is not None:
+            self._close(sink)
+        return sink is not None
+
     def _drop(self, spec: str, sink: Output, error: LivecamError) -> None:
         del self._open[spec]
         self._close(sink)
@@ -107,7 +115,7 @@ class Outputs:
         now = time.monotonic()
         for spec in [s for s, due in self._lost.items() if due <= now]:
             try:
-                self._add(spec)
+                self.add(spec)
             except LivecamError:
                 self._lost[spec] = now + RETRY_S
             else:
