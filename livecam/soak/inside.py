@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from livecam.soak.kinds import HANGS_S, NONE, Event
 from livecam.types import U8, Verdict
 
 FLOOD_MESSAGES = 3000
+EATEN_BYTES = (1 << 20, 1 << 16)
 SHORT_OF_MEMORY_FRAMES = 10
 """After so many frames a worker that lived through the shortage gets its memory back."""
 NO_EVENT = Event(NONE, -1, -1)
@@ -37,6 +39,7 @@ class Inside:
         self._raw: U8 = np.zeros((0, 0, 3), np.uint8)
         self._past: deque[tuple[U8, Verdict, int]] = deque(maxlen=STALE_FRAMES)
         self._limit: tuple[int, int] | None = None
+        self._eaten: list[bytearray] = []
         replaced: Any = link
         replaced.publish = self.publish
         judged: Any = made.policy
@@ -50,7 +53,8 @@ class Inside:
         if self._limit is not None and event.since > SHORT_OF_MEMORY_FRAMES:
             self._limit_memory(self._limit)
             self._limit = None
-        act: Callable[[], None] | None = getattr(self, f"_{event.kind.name.removeprefix('worker: ').replace(' ', '_')}", None)
+            self._eaten = []
+        act: Callable[[], None] | None = getattr(self, f"_{event.kind.name.removeprefix('worker: ').replace(' ', '_').replace('-', '_')}", None)
         if event.kind.room == "worker" and event.since == 0 and act is not None:
             act()
 
@@ -134,6 +138,10 @@ class Inside:
                 in_use = int(file.read().split()[0]) * resource.getpagesize()
             self._limit = resource.getrlimit(resource.RLIMIT_AS)
             self._limit_memory((in_use, self._limit[1]))
+            for size in EATEN_BYTES:  # what the process has in reserve goes too
+                with contextlib.suppress(MemoryError):
+                    while True:
+                        self._eaten.append(bytearray(size))
 
     def _limit_memory(self, limit: tuple[int, int]) -> None:
         if sys.platform == "linux":

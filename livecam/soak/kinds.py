@@ -77,7 +77,7 @@ def _all() -> tuple[Kind, ...]:
     stages = [Kind(f"{room}: {what}", 12, 1 if what == "hang" else FAULTY[-1] + 1, 30) for room, whats in STAGES.items() for what in whats]
     camera = [Kind(f"camera: {what}", 15, 1 if what in ("gone", "frozen", "exception") else FAULTY[-1] + 1, 30) for what in CAMERA]
     worker = [Kind(f"worker: {what}", 15, 1, 40) for what in WORKER]
-    others = [Kind(f"{room}: {what}", 15, 1, 40) for room, whats in (("main", MAIN), ("output", OUTPUT)) for what in whats]
+    others = [Kind(f"main: {what}", 15, 1, 40) for what in MAIN] + [Kind(f"output: {what}", 15, 1, 100) for what in OUTPUT]
     scene = [Kind(f"scene: {what}", 20, 130 if what in ("no face", "leaves and comes back") else 70, 40) for what in SCENE]
     return (*stages, *camera, *worker, *others, *scene)
 

@@ -28,7 +28,7 @@ from livecam.soak.worker import Plan
 
 WRITE_EVERY_S = 60.0
 TELL_EVERY_S = 0.5
-PLANTED_FRAMES = 60
+PLANTED_FRAMES = 120
 """Frames of the self-check through the real processes."""
 PLANTED_SHARE = 0.25
 PLANTED_LIMIT_S = 180.0

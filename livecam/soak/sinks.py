@@ -20,10 +20,7 @@ from urllib.parse import urlsplit
 
 from livecam.output import _v4l2, v4l2
 
-PIPE_BYTES = 1 << 20
-"""What an ordinary user may ask for; as many as a picture has are asked for first."""
 DISK_MB = 24
-FIONREAD = 0x541B
 PICTURES_OF_A_VIEWER = 3
 SLOW_S = 2.0
 NEXT = b'{"do":"next"}'
@@ -37,8 +34,6 @@ class PipeNode(_v4l2.Node):
     def __init__(self, path: Path, *, nonblocking: bool = False) -> None:
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # ENXIO without a reader, as with a device that is gone
-        os.set_blocking(self._fd, True)
-        self._room = 0
 
     def _ioctl(self, request: int, argument: Any) -> None:
         if request not in (_v4l2.S_FMT, _v4l2.S_PARM, _v4l2.STREAMON):
@@ -48,27 +43,12 @@ class PipeNode(_v4l2.Node):
         return _v4l2.Capability(_v4l2.LOOPBACK_DRIVER, "soak", _v4l2.CAP_VIDEO_OUTPUT)
 
     def write(self, picture: memoryview) -> int:
-        """As a device: takes a whole picture, or says that there is no room now. Raises OSError (EPIPE: the reader is gone)."""
+        """As a device, without waiting. Raises BlockingIOError when there is no room, OSError (EPIPE: the reader is gone)."""
         if PipeNode.broken:
             number, PipeNode.broken = PipeNode.broken, 0
             raise OSError(number, os.strerror(number))
-        self._room = self._room or self._enlarge(2 * picture.nbytes)
-        if self._room >= picture.nbytes and self._waiting() + picture.nbytes > self._room:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return os.write(self._fd, picture)
-
-    def _waiting(self) -> int:
-        import fcntl
-
-        return struct.unpack("i", fcntl.ioctl(self._fd, FIONREAD, b"\0" * 4))[0]
-
-    def _enlarge(self, wanted: int) -> int:
-        import fcntl
-
-        for size in (wanted, PIPE_BYTES):
-            with contextlib.suppress(OSError):
-                return fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, size)
-        return fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ)
+        os.write(self._fd, picture)  # as much as there is room for: nobody puts the pictures together again
+        return picture.nbytes
 
 
 class Device:

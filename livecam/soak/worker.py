@@ -29,7 +29,7 @@ from livecam.types import U8, Frame, Verdict, VideoFormat
 
 TARGET = "livecam.soak.worker:soaked_worker"
 ENVIRONMENT = "LIVECAM_SOAK_PLAN"
-PLANTED_EVERY, PLANTED_AT = 10, 5
+PLANTED_EVERY, PLANTED_AT = 4, 2
 """With `plant`, frames whose index leaves this rest are spoilt."""
 FROM_STALE = ("detect", "track", "align", "swap", "blend")
 
@@ -37,7 +37,7 @@ FROM_STALE = ("detect", "track", "align", "swap", "blend")
 @dataclass(frozen=True, slots=True)
 class Plan:
     """seed, size, and which faults ("" all, "-" none). stages: "real" or "stub" (no model files). progress: file with the next frame's index,
-    which outlives a worker. frames: the camera ends there. plant: share of the raw picture that goes out in every tenth LIVE frame (0: none)."""
+    which outlives a worker. frames: the camera ends there. plant: share of the raw picture that goes out in every fourth LIVE frame (0: none)."""
 
     seed: int
     width_px: int

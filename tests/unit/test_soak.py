@@ -12,10 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from _oracle import Canary, Oracle  # noqa: E402
+from livecam.soak.oracle import Canary, Oracle
 
 SIZE = (480, 270)
 RANDOM = np.random.default_rng(11)
@@ -97,24 +94,3 @@ def test_a_crop_that_went_through_128_px_is_found(canary: Canary, face: np.ndarr
     small = cv2.resize(leak[40:190, 135:285], (128, 128), interpolation=cv2.INTER_LINEAR)
     image[40:190, 135:285] = cv2.resize(small, (150, 150), interpolation=cv2.INTER_LINEAR)
     assert oracle.leaks(oracle.look(image))
-
-
-def _run(tmp_path: Path, *words: str) -> tuple[int, dict]:
-    out = tmp_path / "leak.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "leak.py"), "--stages", "stub", "--size", "320x180", "--out", str(out), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
-    assert out.exists(), done.stdout[-2000:] + done.stderr[-2000:]
-    return done.returncode, json.loads(out.read_text())
-
-
-def test_nothing_wrong_goes_on_air(tmp_path: Path) -> None:
-    """Eight events with seed 7, among them a killed and a stopped worker (which kinds follows from the seed)."""
-    _, found = _run(tmp_path, "--frames", "1500", "--seed", "7")
-    assert found["wrong"] == 0, found["wrong_list"]
-    assert found["faults"] >= 6
-    assert found["live_pictures"] > 100, "a run that only covers proves nothing"
-
-
-def test_a_planted_leak_turns_it_red(tmp_path: Path) -> None:
-    code, found = _run(tmp_path, "--frames", "330", "--seed", "7", "--plant", "0.25")
-    assert code == 1 and found["wrong"] >= 1
