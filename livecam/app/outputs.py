@@ -14,6 +14,7 @@ import numpy as np
 from livecam import output
 from livecam.config import OutputConfig
 from livecam.errors import LivecamError, MissingExtraError, OutputError, OutputLostError, UsageError
+from livecam.guard.cover import slate
 from livecam.output import Output, Surface
 from livecam.types import U8, State, VideoFormat
 
@@ -21,6 +22,8 @@ CAMERA_KINDS = ("v4l2", "pipewire", "virtualcam")
 """Virtual cameras in the order in which "auto" tries them; the first that opens is used."""
 RETRY_S = 2.0
 """A virtual camera or window that went away is tried again this often."""
+LAST_WORDS = "livecam is not running"
+"""On the picture that a driver shows by itself when livecam is dead."""
 PERMANENT = ("file",)
 """Kinds that are not opened again: it would overwrite what was recorded."""
 
@@ -80,7 +83,10 @@ class Outputs:
         kind, _, target = spec.partition(":")
         if kind == "file" and self._conversion:
             target = converted(target, self._conversion)
-        self._open[spec] = output.open_output(kind, target, self.format, self._config, self._surface)
+        sink = self._open[spec] = output.open_output(kind, target, self.format, self._config, self._surface)
+        set_last_line = getattr(sink, "set_last_line", None)
+        if set_last_line is not None:
+            set_last_line(slate(self.format.width_px, self.format.height_px, LAST_WORDS))
 
     def send(self, image: U8, capture_ns: int, state: State) -> None:
         """Publishes a finished frame on every output, fitted to the outputs' size."""

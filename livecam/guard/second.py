@@ -1,0 +1,66 @@
+"""A second opinion, independent of masks and boxes: does a face recognition network still find the wearer in the picture that goes out?
+
+About once a second three embeddings are compared: the wearer's raw face, the same face in the finished picture, and the persona's portrait.
+
+    finished ~ wearer in three of the last five     COVER
+    ... but the persona itself is like the wearer   no COVER as long as the finished face is nearer to the persona than to the wearer: the persona is
+                                                    drawn, it is only a lookalike; this is told, with the persona that is least like the wearer
+
+Without that last condition a lookalike could never be worn; with it, a swap that fails while a lookalike is worn is covered, since the finished face
+then is the wearer's own.  Pure logic; who embeds, and when, is the app's (app/second_check.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+SAME = 0.55
+"""Cosine from which two faces count as the same person's. Chosen by benchmarks/second_check.py."""
+WINDOW, ENOUGH = 5, 3
+"""Of so many last opinions, so many must agree."""
+STALE_NS = 12_000_000_000
+"""Older opinions say nothing any more: the wearer may have left."""
+LOOKS_LIKE_YOU = "the picture still looks like you"
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Cosines, -1..1. finished_wearer: of the finished face and the wearer's; persona_wearer; finished_persona. persona: id."""
+
+    finished_wearer: float
+    persona_wearer: float
+    finished_persona: float
+    persona: str
+
+    @property
+    def is_lookalike(self) -> bool:
+        """Whether the persona itself is like the wearer."""
+        return self.persona_wearer >= SAME
+
+    @property
+    def is_wearer(self) -> bool:
+        """Whether the wearer is recognised in the finished picture, and not only a persona that looks like them."""
+        return not self.finished_wearer < SAME and not (self.is_lookalike and self.finished_persona > self.finished_wearer)
+
+
+class Second:
+    """The last opinions of one run. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[int, Opinion]] = deque(maxlen=WINDOW)
+        self._told = ""
+
+    def add(self, opinion: Opinion, now_ns: int) -> str:
+        """One opinion more. Returns the id of the worn persona when it has to be told, once, that it looks like the wearer; else ""."""
+        self._last.append((now_ns, opinion))
+        alike = sum(one.is_lookalike and one.persona == opinion.persona for _, one in self._last)
+        if alike < ENOUGH or self._told == opinion.persona:
+            return ""
+        self._told = opinion.persona
+        return opinion.persona
+
+    def reason(self, now_ns: int) -> str:
+        """Why to cover now; "" when there is no reason."""
+        agree = sum(one.is_wearer for at_ns, one in self._last if now_ns - at_ns <= STALE_NS)
+        return LOOKS_LIKE_YOU if agree >= ENOUGH else ""
