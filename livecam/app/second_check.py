@@ -7,32 +7,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
-import numpy as np
 
 from livecam import persona
-from livecam.errors import LivecamError
-from livecam.guard.second import Opinion, Second
+from livecam.config import Config
+from livecam.errors import LivecamError, ModelFileError
+from livecam.guard.second import Opinion, Pair, Second
 from livecam.persona.embed import Embedders, aligned_by_five
-from livecam.types import F32, U8, Persona
+from livecam.store import Store
+from livecam.types import F32, Persona
 
 MODEL = "sface"
 PERIOD_NS = 1_000_000_000
 NICE = 10
 """Of the thread: frames come first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """wearer, finished: (S, S, 3) uint8 BGR, the same crop before drawing and of the finished picture; five_px: (5, 2) in it; persona: the worn one's
-    id."""
-
-    wearer: U8
-    finished: U8
-    five_px: F32
-    persona: str
 
 
 class SecondCheck:
@@ -127,6 +116,16 @@ def lookalike_text(worn: Persona, better: str) -> str:
     return f"persona {worn.id!r} looks like you, so it hides little: take another one, such as --persona {better}"
 
 
-def paired(wearer: U8, finished: U8, five_in_crop_px: F32, worn: str) -> Pair:
-    """Copies for another thread."""
-    return Pair(wearer.copy(), np.ascontiguousarray(finished), five_in_crop_px.astype(np.float32), worn)
+def begin(config: Config, store: Store, tell: Callable[[str], None]) -> SecondCheck | None:
+    """The check that the settings ask for; None when there is none to be had, or wanted. Raises ModelFileError when it is asked for by name and its
+    model file is not there."""
+    mode = config.guard.second_check
+    if mode == "off":
+        return None
+    if not store.file_path(MODEL).exists():  # the command line fetches it before anything starts; frames do not wait for a download
+        text = f"the second check needs the model file {MODEL!r}, which is not in the cache; fetch it with: livecam models fetch {MODEL}"
+        if mode == "on":
+            raise ModelFileError(text)
+        tell(f"{text}; going on without")
+        return None
+    return SecondCheck(lambda: Embedders(store), tell)

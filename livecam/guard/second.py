@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from livecam.types import F32, U8
+
 SAME = 0.55
 """Cosine from which two faces count as the same person's. Chosen by benchmarks/second_check.py."""
 WINDOW, ENOUGH = 5, 3
@@ -22,6 +24,17 @@ WINDOW, ENOUGH = 5, 3
 STALE_NS = 12_000_000_000
 """Older opinions say nothing any more: the wearer may have left."""
 LOOKS_LIKE_YOU = "the picture still looks like you"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """wearer, finished: (S, S, 3) uint8 BGR, the same crop before drawing and of the finished picture; five_px: (5, 2) float32 in it; persona: the
+    worn one's id. The arrays are the receiver's."""
+
+    wearer: U8
+    finished: U8
+    five_px: F32
+    persona: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ class Kind:
 
 
 def _all() -> tuple[Kind, ...]:
-    stages = [Kind(f"{room}: {what}", 12, 1 if what == "hang" else FAULTY[-1] + 1, 30) for room, whats in STAGES.items() for what in whats]
+    names = [f"{room}: {what}" for room, whats in STAGES.items() for what in whats]
+    stages = [Kind(name, 12, 1 if name.endswith("hang") or name in ENDS_WORKER else FAULTY[-1] + 1, 30) for name in names]
     camera = [Kind(f"camera: {what}", 15, 1 if what in ("gone", "frozen", "exception") else FAULTY[-1] + 1, 30) for what in CAMERA]
     worker = [Kind(f"worker: {what}", 15, 1, 40) for what in WORKER]
     others = [Kind(f"main: {what}", 15, 1, 40) for what in MAIN] + [Kind(f"output: {what}", 15, 1, 100) for what in OUTPUT]

@@ -111,14 +111,14 @@ class Outside:
     def _without_memory(self) -> float:
         """The worker dies, and for its successor there is no shared memory."""
         self._fill_memory()
-        return self._signal(signal.SIGKILL)
+        return self._signal(signal.SIGKILL) + SHORT_S
 
     def _without_memory_at_growth(self) -> float:
         """The camera's pictures grow, and there is no room for larger segments."""
         self._fill_memory()
         width, height = self._supervisor.size_px
         self._supervisor.grow(width * 2, height * 2)
-        return 0.0
+        return SHORT_S
 
     def _fill_memory(self) -> None:
         if sys.platform != "linux":
@@ -143,7 +143,7 @@ class Outside:
             lowest = os.open("/dev/null", os.O_RDONLY)
             os.close(lowest)
             self._limit(resource.RLIMIT_NOFILE, lowest)
-        return self._signal(signal.SIGKILL)
+        return self._signal(signal.SIGKILL) + SHORT_S
 
     def _limit(self, which: int, soft: int) -> None:
         import resource

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import cv2
 import numpy as np
@@ -84,4 +83,4 @@ class StubSwapper:
 def _box(points: F32, factor: float) -> F32:
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2.0, (high - low) / 2.0 * factor
-    return cast(F32, np.concatenate((middle - half, middle + half)).astype(np.float32))
+    return np.concatenate((middle - half, middle + half)).astype(np.float32)

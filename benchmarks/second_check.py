@@ -1,0 +1,192 @@
+"""The second check's threshold, false accepts and misses: `python benchmarks/second_check.py --photos FOLDER --pairs FOLDER`.
+
+photos: pictures of people who do not exist, one each. Everybody is masked by the live pipeline, personas in turn, and what the check would be given
+(the wearer's crop, the same crop of the finished picture) is embedded. pairs: rendered held-out pairs (`python -m engines synth pairs --held-out`).
+
+different_people   cosine of two people's faces in different pictures: the threshold for a false-accept rate of 1e-4 is read off here
+masked             finished face and wearer's: what a healthy run sees; a COVER takes three in five above the threshold
+planted            the same with a swap that returns the wearer's own crop
+half               the same with half of the wearer let through
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from healthy import made
+from numpy.typing import NDArray
+
+from livecam import persona
+from livecam.app.second_check import MODEL
+from livecam.bench import machine
+from livecam.config import Config, SwapConfig
+from livecam.guard import second
+from livecam.persona.embed import Embedders, aligned_by_five
+from livecam.pipeline import Pipeline
+from livecam.store import Store
+from livecam.types import F32, U8, Frame, Swapped
+
+RATE = 1e-4
+SIZE_PX = (1280, 720)
+PERIOD_NS = 33_333_333
+FRAMES = 2
+"""Of each photograph: the second one is tracked."""
+RESULT = Path(__file__).parent / "results" / "second_check.json"
+
+
+class Collector:
+    """Takes what the check would be given."""
+
+    def __init__(self) -> None:
+        self.pair: second.Pair | None = None
+
+    def is_due(self, now_ns: int) -> bool:
+        return True
+
+    def offer(self, pair: second.Pair, now_ns: int) -> None:
+        self.pair = pair
+
+    def reason(self) -> str:
+        return ""
+
+
+def framed(photo: U8) -> U8:
+    """In the middle of a grey 720p frame."""
+    width, height = SIZE_PX
+    scale = min(width / photo.shape[1], height / photo.shape[0])
+    small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    frame = np.full((height, width, 3), 127, np.uint8)
+    y, x = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+    frame[y : y + small.shape[0], x : x + small.shape[1]] = small
+    return frame
+
+
+def seen(pipeline: Pipeline, photos: list[Path], personas: tuple[str, ...]) -> Iterator[second.Pair]:
+    """Each photograph's pair; personas in turn."""
+    clock, collector = itertools.count(), Collector()
+    pipeline.examiner = collector
+    for number, path in enumerate(photos):
+        if number % 10 == 0:
+            pipeline.wear(persona.load(personas[number // 10 % len(personas)]))
+        pipeline.reset()
+        collector.pair, frame = None, framed(cv2.imread(str(path)))
+        for _ in range(FRAMES):
+            at = next(clock)
+            pipeline.process(Frame(frame.copy(), at * PERIOD_NS, at))
+        if collector.pair is not None:
+            yield collector.pair
+
+
+def embedded(pairs: Iterator[second.Pair], embedders: Embedders) -> tuple[F32, F32, list[str]]:
+    """(N, 128) of the wearers, (N, 128) of the finished faces, personas' ids."""
+    rows = [
+        (embedders.of_crop(aligned_by_five(p.wearer, p.five_px), MODEL, ""), embedders.of_crop(aligned_by_five(p.finished, p.five_px), MODEL, ""), p.persona)
+        for p in pairs
+    ]
+    return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows]), [row[2] for row in rows]
+
+
+def others(own: F32, who: NDArray[np.integer]) -> F32:
+    """Cosines of all pairs of different people."""
+    cosines, upper = own @ own.T, np.triu(np.ones((len(own), len(own)), bool), 1)
+    return cosines[upper & (who[:, None] != who[None])]
+
+
+def spread(values: F32) -> dict[str, float]:
+    found = np.percentile(values, (0, 0.1, 1, 50, 99, 99.9, 99.99, 100))
+    return {"count": len(values), **{name: round(float(v), 4) for name, v in zip(("min", "p0.1", "p1", "p50", "p99", "p99.9", "p99.99", "max"), found, strict=True)}}
+
+
+def judged(wearer: F32, finished: F32, worn: list[str], embedders: Embedders) -> dict[str, Any]:
+    """Cosines, and how many single opinions find the wearer."""
+    known = {name: embedders.embedding(persona.load(name), MODEL) for name in persona.names()}
+    own = np.stack([known[name] for name in worn])
+    opinions = [
+        second.Opinion(float(f @ w), float(o @ w), float(f @ o), name) for f, w, o, name in zip(finished, wearer, own, worn, strict=True)
+    ]
+    share = sum(one.is_wearer for one in opinions) / len(opinions)
+    return {
+        "finished_wearer": spread((finished * wearer).sum(axis=1)),
+        "persona_wearer": spread((own * wearer).sum(axis=1)),
+        "finished_persona": spread((finished * own).sum(axis=1)),
+        "wearer_found": share,
+        "lookalikes": sum(one.is_lookalike for one in opinions) / len(opinions),
+    }
+
+
+def rendered(folder: Path, embedders: Embedders) -> dict[str, Any]:
+    """Rendered pairs: their wearers against each other, and the exact answers against their wearers."""
+    wearers: list[F32] = []
+    truths: list[F32] = []
+    who: list[int] = []
+    for path in sorted(folder.glob("pairs-*.npz")):
+        with np.load(path) as shard:
+            for wearer, truth, five, number in zip(shard["wearer"], shard["truth"], shard["wearer_five"], shard["a"], strict=True):
+                wearers.append(embedders.of_crop(aligned_by_five(wearer, five), MODEL, "wearer"))
+                truths.append(embedders.of_crop(aligned_by_five(truth, five), MODEL, "truth"))
+                who.append(int(number))
+    own = np.stack(wearers)
+    between = others(own, np.array(who))
+    return {
+        "different_people": spread(between),
+        "threshold": round(float(np.quantile(between, 1.0 - RATE)), 4),
+        "exact_answer_wearer": spread((own * np.stack(truths)).sum(axis=1)),
+        "false_accepts_at_same": float((between >= second.SAME).mean()),
+    }
+
+
+def photographed(folder: Path, count: int, swap: str, embedders: Embedders) -> dict[str, Any]:
+    pipeline, drew = made(Config(swap=SwapConfig(swap=swap)))
+    photos, personas = sorted(folder.glob("*.jpg"))[:count], persona.names()
+    wearer, finished, worn = embedded(seen(pipeline, photos, personas), embedders)
+    between = others(wearer, np.arange(len(wearer)))
+    few, genuine = photos[: count // 4], pipeline.stages.swap
+    pipeline.stages.swap = lambda crop, face, alignment: replace(genuine(crop, face, alignment), crop=crop.copy())
+    planted = embedded(seen(pipeline, few, personas), embedders)
+
+    def half(crop: U8, face: Any, alignment: Any) -> Swapped:
+        drawn = genuine(crop, face, alignment)
+        return replace(drawn, crop=cv2.addWeighted(drawn.crop, 0.5, crop, 0.5, 0.0))
+
+    pipeline.stages.swap = half
+    halved = embedded(seen(pipeline, few, personas), embedders)
+    return {
+        "generator": drew,
+        "photos": len(wearer),
+        "different_people": spread(between),
+        "threshold": round(float(np.quantile(between, 1.0 - RATE)), 4),
+        "false_accepts_at_same": float((between >= second.SAME).mean()),
+        "masked": judged(wearer, finished, worn, embedders),
+        "planted": judged(*planted, embedders),
+        "half": judged(*halved, embedders),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=800)
+    parser.add_argument("--swap", default="lite")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    network = Embedders(Store(Config().run.cache_dir))
+    result = {
+        "command": f"python benchmarks/second_check.py --photos PHOTOS --pairs PAIRS --count {options.count} --swap {options.swap}",
+        "same": second.SAME,
+        "rate": RATE,
+        "rendered": rendered(options.pairs, network),
+        "photographs": photographed(options.photos, options.count, options.swap, network),
+        "machine": machine.describe(),
+    }
+    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
