@@ -87,10 +87,7 @@ def seen(pipeline: Pipeline, photos: list[Path], personas: tuple[str, ...]) -> I
 
 def embedded(pairs: Iterator[second.Pair], embedders: Embedders) -> tuple[F32, F32, list[str]]:
     """(N, 128) of the wearers, (N, 128) of the finished faces, personas' ids."""
-    rows = [
-        (embedders.of_crop(aligned_by_five(p.wearer, p.five_px), MODEL, ""), embedders.of_crop(aligned_by_five(p.finished, p.five_px), MODEL, ""), p.persona)
-        for p in pairs
-    ]
+    rows = [(*(embedders.of_crop(aligned_by_five(crop, p.five_px), MODEL, "") for crop in (p.wearer, p.finished)), p.persona) for p in pairs]
     return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows]), [row[2] for row in rows]
 
 
@@ -101,8 +98,8 @@ def others(own: F32, who: NDArray[np.integer]) -> F32:
 
 
 def spread(values: F32) -> dict[str, float]:
-    found = np.percentile(values, (0, 0.1, 1, 50, 99, 99.9, 99.99, 100))
-    return {"count": len(values), **{name: round(float(v), 4) for name, v in zip(("min", "p0.1", "p1", "p50", "p99", "p99.9", "p99.99", "max"), found, strict=True)}}
+    percents = {"min": 0, "p0.1": 0.1, "p1": 1, "p50": 50, "p99": 99, "p99.9": 99.9, "p99.99": 99.99, "max": 100}
+    return {"count": len(values), **{name: round(float(np.percentile(values, percent)), 4) for name, percent in percents.items()}}
 
 
 def judged(wearer: F32, finished: F32, worn: list[str], embedders: Embedders) -> dict[str, Any]:

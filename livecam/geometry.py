@@ -40,8 +40,8 @@ class Similarity:
 
 
 def motion(before: ArrayLike, after: ArrayLike) -> tuple[float, float, float]:
-    """How far a face's five points (5, 2) moved on average (pixels), by how many degrees (0..180) the line between the eyes turned, and by what factor
-    they spread (root mean square from their middle; 1 for points that coincide)."""
+    """How far a face's five points (5, 2) moved on average (pixels), by how many degrees (0..180) the line between the eyes turned, and by what
+    factor they spread (root mean square from their middle; 1 for points that coincide)."""
     # Python numbers: on five points arrays cost five times as much.
     a, b = np.asarray(before).tolist(), np.asarray(after).tolist()
     (ax, ay, a_spread), (bx, by, b_spread) = _middle(a), _middle(b)

@@ -1,4 +1,4 @@
-"""The second check at work: a thread of its own, at low priority, that compares faces while frames go on. What it says is judged in guard/second.py."""
+"""The second check at work: a thread of its own, at low priority, compares faces while frames go on. guard/second.py judges what it finds."""
 
 from __future__ import annotations
 

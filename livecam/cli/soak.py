@@ -36,7 +36,7 @@ def soak(
     size: Annotated[str, Parameter(help="The camera's: 720p, 1080p, or such as 480x270.")] = "720p",
     stages: Annotated[Literal["real", "stub"], Parameter(help="stub: without networks, for many more frames.")] = "real",
     only: Annotated[str, Parameter(help="Only faults whose name contains one of these words, by commas, such as camera,swap:")] = "",
-    plant: Annotated[float, Parameter(help="A broken worker lets this share of your face through now and then: the run must end with exit code 1.")] = 0.0,
+    plant: Annotated[float, Parameter(help="A broken worker lets this share of the face through now and then: exit code 1 is expected.")] = 0.0,
     resume: Annotated[bool, Parameter(help="Go on where --output stands, and add up.", negative="")] = False,
     output: Annotated[Path, Parameter(help="The report, as JSON; what --resume reads.")] = Path("soak.json"),
     swap: Annotated[SwapConfig, Parameter(name="*", group="Persona")] = SwapConfig(),  # noqa: B008 - frozen

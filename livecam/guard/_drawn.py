@@ -141,7 +141,7 @@ def _crop_fault(crop: U8, wearer: U8, alpha: U8) -> str:
 
 
 def _alike(crop: U8, wearer: U8, alpha: U8) -> float:
-    """Correlation of what is finer than three pixels at DETAIL_PX, where the drawing is opaque: -1..1. Another face's light and shape differ there."""
+    """Correlation of what is finer than three pixels at DETAIL_PX, where the drawing is opaque: -1..1. Another face's differs there."""
     size = (DETAIL_PX, DETAIL_PX)
     inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) >= OPAQUE
     drawn, own = (_detail(cv2.resize(np.ascontiguousarray(image[..., 1]), size, interpolation=cv2.INTER_AREA))[inside] for image in (crop, wearer))
@@ -285,7 +285,8 @@ def _interior_samples(drawn: Drawn, raw: U8, after: U8, frame_size_px: tuple[int
     step = 1 + (x1 - x0) // 48  # a large face needs no more samples than a small one
     inside = np.ascontiguousarray(_fill((y1 - y0, x1 - x0), hull - np.array((x0, y0), np.float32))[::step, ::step])
     if drawn.occluder is not None:
-        inside = cast(U8, cv2.bitwise_and(inside, cv2.bitwise_not(_sampled(drawn.occluder, drawn.alignment.matrix, scale, (x0, y0, step), inside.shape))))
+        thing = _sampled(drawn.occluder, drawn.alignment.matrix, scale, (x0, y0, step), inside.shape)
+        inside = cast(U8, cv2.bitwise_and(inside, cv2.bitwise_not(thing)))
         if cv2.countNonZero(inside) < LEAST_SAMPLES:
             return None  # all but nothing is behind the thing: `fault` has judged the opening
     return _Samples(raw[y0:y1:step, x0:x1:step], after[y0:y1:step, x0:x1:step], inside)

@@ -200,7 +200,7 @@ class Soaked(Live):
 
 
 def fitted(image: U8, width_px: int, height_px: int) -> U8:
-    """A picture of another size as the oracle wants it: cut, or with a grey border, at the right and below, so that every pixel stays where it was."""
+    """A picture of another size as the oracle wants it: cut, or with a grey border, at the right and below: every pixel stays where it was."""
     height, width = image.shape[:2]
     if (width, height) == (width_px, height_px):
         return image

@@ -109,6 +109,10 @@ def figures(parts: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]
     }
 
 
+def _enough(total: dict[str, Any]) -> bool | None:
+    return (total["faults"] >= 2000 and total["kinds_of_fault"] >= 40) or None
+
+
 def goals(sums: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
     """(what, found, goal, reached) for people; None: too little was run to say."""
     total, found = sums["totals"], sums["figures"]
@@ -117,8 +121,8 @@ def goals(sums: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
         ("wrong pictures", f"{total['wrong']} of {total['pictures']}", "0", total["wrong"] == 0),
         ("frames", f"{total['frames']}", "1000000", total["frames"] >= 1_000_000 or None),
         ("of these at 720p, real stages", f"{total['frames_720p_real_stages']}", "100000", total["frames_720p_real_stages"] >= 100_000 or None),
-        ("faults", f"{total['faults']} of {total['kinds_of_fault']} kinds", "2000 of 40", (total["faults"] >= 2000 and total["kinds_of_fault"] >= 40) or None),
-    ]  # fmt: skip
+        ("faults", f"{total['faults']} of {total['kinds_of_fault']} kinds", "2000 of 40", _enough(total)),
+    ]
     if total["bound_95"] is not None:
         rows.insert(1, ("share of wrong ones is below", f"{total['bound_95']:.1e}", "", True))
     for name, limit_ms in (("camera", 2000), ("worker", 5000)):
@@ -126,7 +130,8 @@ def goals(sums: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
         text = f"p50 {spread_['p50'] / 1e3:.2f}, p95 {spread_['p95'] / 1e3:.2f}, longest {spread_['max'] / 1e3:.2f} s" if spread_["count"] else "-"
         rows.append((f"recovery, {name}", text, f"p95 {limit_ms / 1e3:g} s", spread_["p95"] <= limit_ms if spread_["count"] else None))
     for who, slope in longest.get("mb_per_hour", {}).items():
-        rows.append((f"memory, {who}", "too short to say" if slope is None else f"{slope:+.1f} MB/h", "1 MB/h", None if slope is None else slope <= 1.0))
+        text = "too short to say" if slope is None else f"{slope:+.1f} MB/h"
+        rows.append((f"memory, {who}", text, "1 MB/h", None if slope is None else slope <= 1.0))
     for name in ("main_fds", "main_threads", "worker_fds", "worker_threads"):
         ends = longest.get(name) or {}
         if ends:

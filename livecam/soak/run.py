@@ -78,6 +78,9 @@ class Now:
     kind: str
 
 
+Tell = Callable[[Now], None]
+
+
 class BlindError(LivecamError):
     """The oracle does not find what was planted: nothing that it says counts."""
 
@@ -103,7 +106,7 @@ def write(path: Path, sums: dict[str, Any]) -> None:
     os.replace(beside, path)  # noqa: PTH105 - the one call that is atomic on every system
 
 
-def run(asked: Asked, config: Config, path: Path, resume: bool, tell: Callable[[Now], None], note: Callable[[str], None]) -> dict[str, Any]:
+def run(asked: Asked, config: Config, path: Path, resume: bool, tell: Tell, note: Callable[[str], None]) -> dict[str, Any]:
     """The self-check, then the run. Returns the sums with all earlier ones. Raises BlindError, UsageError, LivecamError."""
     cv2.setNumThreads(1)
     before = read(path) if resume else report.empty()
@@ -116,7 +119,7 @@ def run(asked: Asked, config: Config, path: Path, resume: bool, tell: Callable[[
         note(f"self-check: {checked[1]} of {checked[0]} planted leaks found")
         plan.begin_at(first)
         stop = first + asked.frames if asked.frames else FOREVER
-        return _Run(asked, replace(plan, frames=stop), config, path, before, part, checked, tell).go(first, evidence)
+        return _Run(asked, replace(plan, frames=stop), config, path, before, checked, tell).go(first, evidence)
 
 
 def _check(plan: Plan, config: Config, evidence: Path) -> tuple[int, int]:
@@ -132,7 +135,8 @@ def _check(plan: Plan, config: Config, evidence: Path) -> tuple[int, int]:
             live.step()
         sent, seen, died = live.tally.planted_sent, live.tally.planted_found, live.stuck
     if sent < LEAST_PLANTED:
-        raise BlindError(f"self-check: expected at least {LEAST_PLANTED} planted pictures to go out, found {sent}; {died or 'the worker is too slow'}")
+        why = died or "the worker is too slow"
+        raise BlindError(f"self-check: expected at least {LEAST_PLANTED} planted pictures to go out, found {sent}; {why}")
     count, found = count + sent, found + seen
     if found < count:
         raise BlindError(f"self-check: {count} leaks were planted and {found} found; what this oracle says does not count")
@@ -142,11 +146,9 @@ def _check(plan: Plan, config: Config, evidence: Path) -> tuple[int, int]:
 class _Run:
     """One run, from the first frame to the report."""
 
-    def __init__(
-        self, asked: Asked, plan: Plan, config: Config, path: Path, before: dict[str, Any], part: str, checked: tuple[int, int], tell: Callable[[Now], None]
-    ) -> None:  # fmt: skip
+    def __init__(self, asked: Asked, plan: Plan, config: Config, path: Path, before: dict[str, Any], checked: tuple[int, int], tell: Tell) -> None:
         self._asked, self._plan, self._config, self._path = asked, plan, config, path
-        self._before, self._part, self._checked, self._tell = before, part, checked, tell
+        self._before, self._part, self._checked, self._tell = before, asked.part(config), checked, tell
         self._begin = time.monotonic()
         self._machine = machine.describe()
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
