@@ -15,6 +15,9 @@ SETTLED_S = 60.0
 """Before this the main process still touches its memory for the first time."""
 WORKER_AGE_S = 5.0
 """A worker's memory is sampled from this age on: then everything is loaded."""
+AGE_STEP_S = 5.0
+"""Workers live for seconds here, and go on making personas ready for a while. So their memory is compared at the same age, in steps of this, from
+one to the next: the slope says whether workers grow larger from life to life, and with age beyond what they all do."""
 LEAST_FOR_SLOPE_S = 300.0
 """A shorter run says nothing about MB an hour."""
 MOST_SAMPLES = 4000
@@ -55,6 +58,15 @@ class Series:
         return {"begin": float(np.median(begin)), "end": float(np.median(end)), "highest": max(self.values)}
 
 
+def at_same_age(series: Series, ages_s: list[float]) -> Series:
+    """Each value less the median of those of the same age."""
+    step = np.array(ages_s) // AGE_STEP_S
+    values = np.array(series.values)
+    for one in np.unique(step):
+        values[step == one] -= np.median(values[step == one])
+    return Series(series.at_s, values.tolist())
+
+
 class Watch:
     """Takes a sample when it is time. Used by the main loop's thread."""
 
@@ -67,6 +79,7 @@ class Watch:
         self._suspects: set[int] = set()
         self.zombies = 0
         """Children that stayed unreaped from one sample to the next."""
+        self._ages = Series()
         self.series = {name: Series() for name in ("main_mb", "worker_mb", "main_fds", "worker_fds", "main_threads", "worker_threads", "segments")}
 
     def tick(self, worker_pid: int | None) -> None:
@@ -81,7 +94,7 @@ class Watch:
             return  # a worker that ended meanwhile, or no descriptor free to look with
         if len(self.series["main_mb"].values) > MOST_SAMPLES:
             self._every_s *= 2.0
-            for series in self.series.values():
+            for series in (*self.series.values(), self._ages):
                 series.thin()
 
     def _sample(self, at_s: float, worker_pid: int | None) -> None:
@@ -94,8 +107,10 @@ class Watch:
         self._of("main", self._me, at_s)
         if worker_pid is not None:
             worker = psutil.Process(worker_pid)
-            if time.time() - worker.create_time() >= WORKER_AGE_S:
+            age_s = time.time() - worker.create_time()
+            if age_s >= WORKER_AGE_S:
                 self._of("worker", worker, at_s)
+                self._ages.add(at_s, age_s)
 
     def _of(self, who: str, process: psutil.Process, at_s: float) -> None:
         with process.oneshot():
@@ -118,7 +133,8 @@ class Watch:
 
     def figures(self) -> dict[str, Any]:
         """JSON-ready."""
-        slopes = {who: self.series[f"{who}_mb"].per_hour(SETTLED_S) for who in ("main", "worker")}
+        compared = at_same_age(self.series["worker_mb"], self._ages.values)
+        slopes = {"main": self.series["main_mb"].per_hour(SETTLED_S), "worker": compared.per_hour(SETTLED_S)}
         return {
             "mb_per_hour": {who: None if slope is None else round(slope, 2) for who, slope in slopes.items()},
             "zombies": self.zombies,
