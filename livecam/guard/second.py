@@ -2,12 +2,12 @@
 
 About once a second three embeddings are compared: the wearer's raw face, the same face in the finished picture, and the persona's portrait.
 
-    finished ~ wearer in three of the last five     COVER
-    ... but the persona itself is like the wearer   no COVER as long as the finished face is nearer to the persona than to the wearer: the persona is
-                                                    drawn, it is only a lookalike; this is told, with the persona that is least like the wearer
+    finished ~ wearer, and nearer to the wearer than to the persona, in three of the last five     COVER
+    persona ~ wearer in three of the last five                                                     told, with the persona least like the wearer
 
-Without that last condition a lookalike could never be worn; with it, a swap that fails while a lookalike is worn is covered, since the finished face
-then is the wearer's own.  Pure logic; who embeds, and when, is the app's (app/second_check.py).
+A persona that looks like the wearer is told and not covered: while it is really drawn, the finished face is nearer to it than to the wearer. When the
+swap fails, it is the wearer's own, and nothing is nearer to that than the wearer.  Pure logic; who embeds, and when, is the app's
+(app/second_check.py).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from livecam.types import F32, U8
 
-SAME = 0.55
-"""Cosine from which two faces count as the same person's. Chosen by benchmarks/second_check.py."""
+SAME = 0.77
+"""Cosine from which two faces count as the same person's: at this one in 10,000 pairs of different people does, rendered ones, which the network
+takes for more alike than photographs (benchmarks/second_check.py). A swap that returns the wearer's own face gave 0.978 and more."""
 WINDOW, ENOUGH = 5, 3
 """Of so many last opinions, so many must agree."""
 STALE_NS = 12_000_000_000
@@ -53,8 +54,8 @@ class Opinion:
 
     @property
     def is_wearer(self) -> bool:
-        """Whether the wearer is recognised in the finished picture, and not only a persona that looks like them."""
-        return not self.finished_wearer < SAME and not (self.is_lookalike and self.finished_persona > self.finished_wearer)
+        """Whether the wearer is recognised in the finished picture, rather than the persona."""
+        return not self.finished_wearer < SAME and not self.finished_persona > self.finished_wearer
 
 
 class Second:
