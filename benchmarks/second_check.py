@@ -139,7 +139,7 @@ def judged(wearer: F32, finished: F32, worn: list[str], embedders: Embedders) ->
 def cost(embedders: Embedders) -> dict[str, float]:
     """CPU of one opinion, a second's worth: both crops aligned and embedded, all threads of the process."""
     random = np.random.default_rng(2)
-    five = geometry.ARCFACE_112_V2 * 2.0 + 16.0
+    five = np.asarray(geometry.ARCFACE_112_V2) * 2.0 + 16.0
     spent: list[float] = []
     for _ in range(COST_ROUNDS):
         crops = random.integers(0, 255, (2, 256, 256, 3), np.uint8)

@@ -128,7 +128,7 @@ def _residual(green: F32, chip: int, shape: tuple[int, ...]) -> F32:
     rows, columns = shape[:2]
     chips = cv2.resize(green[: rows * chip, : columns * chip], (columns, rows), interpolation=cv2.INTER_AREA)
     chips -= cv2.blur(chips, (RING, RING))
-    return np.clip(chips, -CLIP, CLIP, out=chips)
+    return np.clip(chips, -CLIP, CLIP).astype(np.float32, copy=False)
 
 
 def _strongest(values: F32, signs: F32, chip: int, summed: bool) -> Sighting:

@@ -35,7 +35,7 @@ class Outside:
     def __init__(self, supervisor: Supervisor, outputs: Callable[[], Outputs | None], device: Device, disk: Disk, seed: int) -> None:
         self._supervisor, self._outputs, self._device, self._disk = supervisor, outputs, device, disk
         self._random = random.Random(seed)
-        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._later: list[tuple[float, Callable[[], object]]] = []
         self._helpers: list[subprocess.Popen[bytes]] = []
         self.limited = False
         """Whether files cannot grow or be opened now: write nothing meanwhile."""
@@ -50,7 +50,7 @@ class Outside:
             act()
         self._helpers = [one for one in self._helpers if one.poll() is None]
 
-    def _in(self, seconds: float, act: Callable[[], None]) -> None:
+    def _in(self, seconds: float, act: Callable[[], object]) -> None:
         self._later.append((time.monotonic() + seconds, act))
 
     def settle(self) -> None:
@@ -96,7 +96,7 @@ class Outside:
     def _stop_worker(self) -> float:
         seconds, pid = self._random.choice(STOPS_S), self._supervisor.pid
         self._signal(signal.SIGSTOP, pid)
-        self._in(seconds, lambda: self._signal(signal.SIGCONT, pid) and None)
+        self._in(seconds, lambda: self._signal(signal.SIGCONT, pid))
         return seconds
 
     def _stop_main(self, pids: list[int]) -> float:
