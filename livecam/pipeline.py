@@ -18,7 +18,7 @@ from livecam.config import Config
 from livecam.detect import Detector
 from livecam.errors import DeviceLostError, LivecamError, StageError, UsageError
 from livecam.guard import cover, second
-from livecam.guard.policy import Drawn, Judgement, Policy
+from livecam.guard.policy import OWN_FACE, Drawn, Judgement, Policy, own_face
 from livecam.mark import Marker
 from livecam.mask import Occluded, Occlusion, nothing_before
 from livecam.swap import Swapper
@@ -264,6 +264,9 @@ class Pipeline:
             with span("mask"):
                 seen = stages.occlude(wearer, face, alignment)
                 alpha = mask.opened(stages.mask(swapped, face, alignment), seen)
+            with span("guard"):  # the guard sees it again when its colours are matched: a dark wearer's are then another picture
+                if alpha.shape == wearer.shape[:2] and own_face(swapped.crop, wearer, alpha):
+                    raise StageError(OWN_FACE)
             with span("colour"):
                 swapped = Swapped(stages.colour(swapped.crop, wearer, alpha, face.track_id), swapped.mask)
         else:

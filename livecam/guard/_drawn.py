@@ -45,6 +45,7 @@ DETAIL_PX = 64
 """Side at which drawing and wearer are compared for fine detail."""
 MOST_ALIKE = 0.92
 """Correlation of their fine detail from which the drawing is the wearer's own face (0.76 at most in those frames, 1 for a copy, lit as it may be)."""
+OWN_FACE = "the drawing is the wearer's own face"
 LEAST_DETAIL = 0.5
 """Grey levels: a wearer with less detail than this, in the dark, is like anything."""
 SAME_FACE_APART, SAME_FACE_SIZE = 0.35, 1.6
@@ -137,7 +138,12 @@ def _crop_fault(crop: U8, wearer: U8, alpha: U8) -> str:
         return "the drawing is flat"
     if (level < 8.0 and was > 30.0) or (level > 247.0 and was < 225.0):
         return "the drawing is black or white"
-    return "the drawing is the wearer's own face" if _alike(crop, wearer, alpha) > MOST_ALIKE else ""
+    return OWN_FACE if own_face(crop, wearer, alpha) else ""
+
+
+def own_face(crop: U8, wearer: U8, alpha: U8) -> bool:
+    """Whether a drawing is the wearer's own face, lit as it may be. crop, wearer: (S, S, 3) uint8; alpha: (S, S) uint8."""
+    return _alike(crop, wearer, alpha) > MOST_ALIKE
 
 
 def _alike(crop: U8, wearer: U8, alpha: U8) -> float:

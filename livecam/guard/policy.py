@@ -18,10 +18,10 @@ import numpy as np
 from livecam import geometry
 from livecam.config import DetectConfig
 from livecam.guard import _change, _drawn
-from livecam.guard._drawn import Drawn
+from livecam.guard._drawn import OWN_FACE, Drawn, own_face
 from livecam.types import F32, U8, Detection, Face, Verdict
 
-__all__ = ["Drawn", "Judgement", "Policy"]
+__all__ = ["OWN_FACE", "Drawn", "Judgement", "Policy", "own_face"]
 
 LEAST_COVER_MS = 150.0
 """A cover lasts at least so long, so that it does not flicker."""

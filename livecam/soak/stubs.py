@@ -10,14 +10,15 @@ import numpy as np
 from livecam.soak.scene import Scene
 from livecam.types import F32, U8, Alignment, CropSpec, Detection, Face, Frame, Persona, Swapped
 
-BLIND_FROM = 0.6
-"""A detector finds faces of which this share is inside, and that are not squeezed (turned) below it."""
+BLIND_FROM, TURNED_FROM = 0.3, 0.6
+"""A detector finds faces of which this share is inside, and that are not squeezed (turned) below the other. YuNet found 218 of 218 such faces of this
+scene with a score of 0.5, cut off by an edge down to 0.2."""
 LOST_FROM = 0.5, 0.55
 SAME_FACE_PX = 3.0
 
 
 class StubDetector:
-    """Finds what the scene shows, as a detector would: faces that are inside by more than half."""
+    """Finds what the scene shows, as a detector would."""
 
     licence = "none"
 
@@ -26,7 +27,7 @@ class StubDetector:
         self._scene, self._now = scene, now
 
     def detect(self, image: U8) -> tuple[Detection, ...]:
-        found = [s for s in self._scene.truth(self._now()) if s.inside > BLIND_FROM and s.pose.squeeze > BLIND_FROM]
+        found = [s for s in self._scene.truth(self._now()) if s.inside > BLIND_FROM and s.pose.squeeze > TURNED_FROM]
         return tuple(Detection(_box(s.oval_px, 1.1), 0.9, s.five_px) for s in found)
 
 
