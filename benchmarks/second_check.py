@@ -26,7 +26,7 @@ import numpy as np
 from healthy import made
 from numpy.typing import NDArray
 
-from livecam import geometry, persona
+from livecam import capture, geometry, persona
 from livecam.app.second_check import MODEL
 from livecam.bench import machine
 from livecam.config import Config, SwapConfig
@@ -40,6 +40,8 @@ RATE = 1e-4
 SIZE_PX = (1280, 720)
 PERIOD_NS = 33_333_333
 COST_ROUNDS = 40
+DEMO_FRAMES, DEMO_STEP = 590, 30
+"""Of the demo, a pair a second."""
 THUMB_PX, ONE_PICTURE = 48, 0.85
 """Correlation of two faces' fine structure from which they are one picture, all but the same."""
 FRAMES = 2
@@ -203,6 +205,34 @@ def photographed(folder: Path, count: int, swap: str, embedders: Embedders) -> d
     }
 
 
+def presented(swap: str, embedders: Embedders) -> dict[str, Any]:
+    """The demo's presenter, a rendered wearer, in each persona: single opinions that find the wearer, by persona, and the most of five in a row."""
+    pipeline, _ = made(Config(swap=SwapConfig(swap=swap)))
+    config = Config().capture
+    clock, collector, out = itertools.count(), Collector(), dict[str, Any]()
+    pipeline.examiner = collector
+    for name in persona.names():
+        pipeline.wear(persona.load(name))
+        pairs: list[second.Pair] = []
+        with capture.choose(replace(config, camera="demo", realtime=False)).open() as camera:
+            for number in range(DEMO_FRAMES):
+                shot = camera.read()
+                if number % DEMO_STEP >= FRAMES:
+                    continue
+                pipeline.process(Frame(shot.image, next(clock) * PERIOD_NS, shot.seq))
+                if number % DEMO_STEP == FRAMES - 1 and collector.pair is not None:
+                    pairs.append(collector.pair)
+                    collector.pair = None
+                    pipeline.reset()
+        wearer, finished, worn, _ = embedded(iter(pairs), embedders)
+        own = embedders.embedding(persona.load(name), MODEL)
+        found = [second.Opinion(float(f @ w), float(own @ w), float(f @ own), name).is_wearer for f, w in zip(finished, wearer, strict=True)]
+        most = max(sum(found[i : i + second.WINDOW]) for i in range(max(1, len(found) - second.WINDOW + 1)))
+        cosines = spread((finished * wearer).sum(axis=1))
+        out[name] = {"opinions": len(worn), "wearer_found": sum(found), "most_of_five": most, "finished_wearer": cosines}
+    return out
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
@@ -219,6 +249,7 @@ if __name__ == "__main__":
         "rate": RATE,
         "cost_of_one_opinion": cost(network),
         "rendered": rendered(options.pairs, network),
+        "demo": presented(options.swap, network),
         "photographs": photographed(options.photos, options.count, options.swap, network),
         "machine": machine.describe(),
     }
