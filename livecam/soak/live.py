@@ -69,6 +69,7 @@ class Soaked(Live):
         self.oracle = Oracle(plan.scene().canary)
         self.outside = Outside(self._supervisor, self._sinks, self._device, self._disk, plan.seed)
         self._position = plan.position()
+        self._first, self._cycle_frames = self.index, plan.schedule().cycle_frames
         self._number, self._kind = -1, ""
         self._since_ns, self._over_ns = 0, 0
         self._recovering = self._covering = False
@@ -118,6 +119,8 @@ class Soaked(Live):
         self.outside.tick()
         if not self.outside.limited:
             self.watch.tick(self._supervisor.pid)
+        if self.index - self._first >= self._cycle_frames:
+            self.watch.settled()
         if self._recovering and self._kind.startswith("output:") and time.monotonic_ns() > self._over_ns:
             self._usual_outputs = self._usual_outputs or len(self.outputs)
             if len(self.outputs) >= self._usual_outputs:

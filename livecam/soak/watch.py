@@ -11,8 +11,6 @@ import numpy as np
 import psutil
 
 EVERY_S = 2.0
-SETTLED_S = 60.0
-"""Before this the main process still touches its memory for the first time."""
 WORKER_AGE_S = 5.0
 """A worker's memory is sampled from this age on: then everything is loaded."""
 AGE_STEP_S = 5.0
@@ -74,6 +72,7 @@ class Watch:
         self._me = psutil.Process()
         self._begin = time.monotonic()
         self._due = 0.0
+        self._settled_s: float | None = None
         self._every_s = EVERY_S
         self._segments: set[str] = set()
         self._suspects: set[int] = set()
@@ -81,6 +80,11 @@ class Watch:
         """Children that stayed unreaped from one sample to the next."""
         self._ages = Series()
         self.series = {name: Series() for name in ("main_mb", "worker_mb", "main_fds", "worker_fds", "main_threads", "worker_threads", "segments")}
+
+    def settled(self) -> None:
+        """Every fault has come once: what is loaded and touched for the first time is from now on."""
+        if self._settled_s is None:
+            self._settled_s = time.monotonic() - self._begin
 
     def tick(self, worker_pid: int | None) -> None:
         """To be called often."""
@@ -134,7 +138,8 @@ class Watch:
     def figures(self) -> dict[str, Any]:
         """JSON-ready."""
         compared = at_same_age(self.series["worker_mb"], self._ages.values)
-        slopes = {"main": self.series["main_mb"].per_hour(SETTLED_S), "worker": compared.per_hour(SETTLED_S)}
+        since_s = float("inf") if self._settled_s is None else self._settled_s
+        slopes = {"main": self.series["main_mb"].per_hour(since_s), "worker": compared.per_hour(since_s)}
         return {
             "mb_per_hour": {who: None if slope is None else round(slope, 2) for who, slope in slopes.items()},
             "zombies": self.zombies,
