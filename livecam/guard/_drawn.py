@@ -147,17 +147,21 @@ def own_face(crop: U8, wearer: U8, alpha: U8) -> bool:
 
 
 def _alike(crop: U8, wearer: U8, alpha: U8) -> float:
-    """Correlation of what is finer than three pixels at DETAIL_PX, where the drawing is opaque: -1..1. Another face's differs there."""
-    size = (DETAIL_PX, DETAIL_PX)
-    inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) >= OPAQUE
-    drawn, own = (_detail(cv2.resize(np.ascontiguousarray(image[..., 1]), size, interpolation=cv2.INTER_AREA))[inside] for image in (crop, wearer))
-    if len(own) < LEAST_SAMPLES or own.std() < LEAST_DETAIL or drawn.std() == 0.0:
+    """Correlation of what is finer than three samples of DETAIL_PX, where the drawing is opaque: -1..1. Another face's differs there."""
+    step = max(1, crop.shape[0] // DETAIL_PX)
+    inside = alpha[::step, ::step] >= OPAQUE
+    drawn, own = (_detail(image[::step, ::step, 1])[inside] for image in (crop, wearer))
+    if len(own) < LEAST_SAMPLES:
         return 0.0
-    return float(((drawn - drawn.mean()) * (own - own.mean())).mean() / (drawn.std() * own.std()))
+    drawn, own = drawn - drawn.mean(), own - own.mean()
+    energy, own_energy = float(drawn @ drawn), float(own @ own)
+    if own_energy < LEAST_DETAIL**2 * len(own) or energy == 0.0:
+        return 0.0
+    return float(drawn @ own) / (energy * own_energy) ** 0.5
 
 
-def _detail(image: cv2.typing.MatLike) -> F32:
-    fine = image.astype(np.float32)
+def _detail(image: U8) -> F32:
+    fine = np.ascontiguousarray(image, np.float32)
     return cast(F32, fine - cv2.blur(fine, (3, 3)))
 
 
@@ -271,31 +275,40 @@ def _sampled(mask: U8, matrix: F64, scale: float, grid: tuple[int, int, int], sh
 
 
 @dataclass(frozen=True, slots=True)
-class _Samples:
-    """Every `step`-th sample of the interior's box, (h, w, 3) uint8, and which of them lie inside, (h, w) uint8."""
+class _Grid:
+    """Which samples of a picture lie around a face's interior. box: x0, y0, x1, y1 in samples; scale: samples a frame pixel; hull: in samples."""
 
-    raw: U8
-    after: U8
-    inside: U8
+    box: tuple[int, int, int, int]
+    step: int
+    scale: float
+    hull: F32
+
+    def of(self, samples: U8) -> U8:
+        x0, y0, x1, y1 = self.box
+        return samples[y0 : y1 : self.step, x0 : x1 : self.step]
+
+    def inside(self, drawn: Drawn) -> U8:
+        """(h, w) uint8, 255 in the interior, less what a thing hides; all 0 when that leaves too little to judge: `fault` has judged the opening."""
+        x0, y0, x1, y1 = self.box
+        shape = (y1 - y0, x1 - x0)
+        inside = np.ascontiguousarray(_fill(shape, self.hull - np.array((x0, y0), np.float32))[:: self.step, :: self.step])
+        if drawn.occluder is None:
+            return inside
+        thing = _sampled(drawn.occluder, drawn.alignment.matrix, self.scale, (x0, y0, self.step), inside.shape)
+        inside = cast(U8, cv2.bitwise_and(inside, cv2.bitwise_not(thing)))
+        return inside if cv2.countNonZero(inside) >= LEAST_SAMPLES else np.zeros_like(inside)
 
 
-def _interior_samples(drawn: Drawn, raw: U8, after: U8, frame_size_px: tuple[int, int]) -> _Samples | None:
-    """None when there are too few to say anything."""
-    scale = raw.shape[1] / frame_size_px[0]
-    hull = (interior(drawn.face) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
+def _grid(face: Face, shape: tuple[int, ...], frame_size_px: tuple[int, int]) -> _Grid | None:
+    """For samples of `shape`; None when the interior is too small there to say anything."""
+    scale = shape[1] / frame_size_px[0]
+    hull = (interior(face) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
     (low_x, low_y), (high_x, high_y) = hull.min(axis=0), hull.max(axis=0)
     x0, y0 = max(int(low_x), 0), max(int(low_y), 0)
-    x1, y1 = min(int(high_x) + 2, raw.shape[1]), min(int(high_y) + 2, raw.shape[0])
+    x1, y1 = min(int(high_x) + 2, shape[1]), min(int(high_y) + 2, shape[0])
     if x1 - x0 < 3 or y1 - y0 < 3:
         return None
-    step = 1 + (x1 - x0) // 48  # a large face needs no more samples than a small one
-    inside = np.ascontiguousarray(_fill((y1 - y0, x1 - x0), hull - np.array((x0, y0), np.float32))[::step, ::step])
-    if drawn.occluder is not None:
-        thing = _sampled(drawn.occluder, drawn.alignment.matrix, scale, (x0, y0, step), inside.shape)
-        inside = cast(U8, cv2.bitwise_and(inside, cv2.bitwise_not(thing)))
-        if cv2.countNonZero(inside) < LEAST_SAMPLES:
-            return None  # all but nothing is behind the thing: `fault` has judged the opening
-    return _Samples(raw[y0:y1:step, x0:x1:step], after[y0:y1:step, x0:x1:step], inside)
+    return _Grid((x0, y0, x1, y1), 1 + (x1 - x0) // 48, scale, hull)  # a large face needs no more samples than a small one
 
 
 def _near(a: U8, b: U8, levels: int) -> U8:
@@ -306,20 +319,25 @@ def _near(a: U8, b: U8, levels: int) -> U8:
 def reached(drawn: Drawn, raw: U8, after: U8, frame_size_px: tuple[int, int]) -> bool:
     """Whether the drawing is really in the picture, all of it. raw, after: samples of the frame before and after drawing. frame_size_px: (width,
     height)."""
-    found = _interior_samples(drawn, raw, after, frame_size_px)
-    if found is None:
+    grid = _grid(drawn.face, raw.shape, frame_size_px)
+    if grid is None:
         return True
-    same = cv2.bitwise_and(_near(found.raw, found.after, SAME), found.inside)
-    whole = cv2.countNonZero(found.inside)
+    inside = grid.inside(drawn)
+    same = cv2.bitwise_and(_near(grid.of(raw), grid.of(after), SAME), inside)
+    whole = cv2.countNonZero(inside)
     untouched = cv2.erode(same, np.ones((3, 3), np.uint8), borderValue=(0,))
     return cv2.countNonZero(same) <= MOST_SAME * whole and cv2.countNonZero(untouched) <= MOST_UNTOUCHED * whole
 
 
 def stayed(drawn: Drawn, raw: U8, after: U8, final: U8, frame_size_px: tuple[int, int]) -> bool:
     """Whether the drawing is still there when the frame is finished. raw, after, final: samples before drawing, after it, and as it would go out."""
-    before, finished = _interior_samples(drawn, raw, after, frame_size_px), _interior_samples(drawn, raw, final, frame_size_px)
-    if before is None or finished is None:
+    grid = _grid(drawn.face, raw.shape, frame_size_px)
+    if grid is None:
         return True
-    overwritten = cv2.bitwise_and(cv2.bitwise_not(_near(finished.after, before.after, MARKED)), before.inside)
-    returned = cv2.bitwise_and(overwritten, _near(finished.after, before.raw, MARKED))
-    return cv2.countNonZero(returned) <= MOST_RETURNED * cv2.countNonZero(before.inside)
+    finished = grid.of(final)
+    overwritten = cv2.bitwise_not(_near(finished, grid.of(after), MARKED))
+    if not cv2.countNonZero(overwritten):
+        return True
+    inside = grid.inside(drawn)
+    returned = cv2.bitwise_and(cv2.bitwise_and(overwritten, inside), _near(finished, grid.of(raw), MARKED))
+    return cv2.countNonZero(returned) <= MOST_RETURNED * cv2.countNonZero(inside)
