@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livecam import capture, image, persona, swap
+from livecam.app import second_check
 from livecam.app.build import finders_of
 from livecam.bench import machine
 from livecam.capture import demo
 from livecam.config import Config, SwapConfig
+from livecam.guard.second import LOOKS_LIKE_YOU
 from livecam.pipeline import Pipeline
 from livecam.store import Store
 from livecam.telemetry import Telemetry
@@ -52,6 +54,9 @@ def inside(labels: demo.Labels) -> NDArray[np.bool_]:
 def run(minutes: float, swapper: str) -> dict[str, Any]:
     config = Config(swap=SwapConfig(swap=swapper))
     (pipeline, drew), labels = made(config), demo.labels()
+    notes: list[str] = []
+    check = second_check.begin(config, Store(config.run.cache_dir), notes.append)
+    pipeline.examiner = check
     personas, worn, last = persona.names(), 0, 1 << 30
     whole = inside(labels)
     source = capture.choose(replace(config.capture, camera="demo", realtime=False))
@@ -63,7 +68,10 @@ def run(minutes: float, swapper: str) -> dict[str, Any]:
         for seq in range(frames):
             shot = camera.read()
             if shot.position < last:
-                pipeline.wear(persona.load(personas[worn % len(personas)]))
+                chosen = persona.load(personas[worn % len(personas)])
+                pipeline.wear(chosen)
+                if check is not None:
+                    check.knows(chosen)
                 worn += 1
             last = shot.position
             done = pipeline.process(Frame(shot.image, seq * PERIOD_NS, seq, shot.position))
@@ -86,6 +94,7 @@ def run(minutes: float, swapper: str) -> dict[str, Any]:
         "frames": frames,
         "healthy_frames": healthy,
         "false_covers": covers,
+        "second_check": {"opinions": 0 if check is None else check.done, "covers": reasons.get(LOOKS_LIKE_YOU, 0), "notes": notes},
         "false_covers_per_10_minutes": round(covers / max(healthy, 1) * 18000, 3),
         "covered_share": round(covered / max(healthy, 1), 5),
         "reasons": reasons,

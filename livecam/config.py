@@ -134,6 +134,9 @@ class GuardConfig:
     """A worker that publishes nothing for so long is killed and started again."""
     cover_blocks: int = 16
     """Blocks across a covered frame."""
+    second_check: Literal["auto", "on", "off"] = "auto"
+    """Once a second a face recognition network compares the picture that goes out with you, and covers when it still finds you: auto (when its
+    model file can be had), on (or not at all), off."""
 
 
 @dataclass(frozen=True, slots=True)

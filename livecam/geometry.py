@@ -39,14 +39,23 @@ class Similarity:
     shift_px: F64
 
 
-def motion(before: ArrayLike, after: ArrayLike) -> tuple[float, float]:
-    """How far a face's five points (5, 2) moved on average (pixels), and by how many degrees (0..180) the line between the eyes turned."""
+def motion(before: ArrayLike, after: ArrayLike) -> tuple[float, float, float]:
+    """How far a face's five points (5, 2) moved on average (pixels), by how many degrees (0..180) the line between the eyes turned, and by what
+    factor they spread (root mean square from their middle; 1 for points that coincide)."""
     # Python numbers: on five points arrays cost five times as much.
     a, b = np.asarray(before).tolist(), np.asarray(after).tolist()
-    count = len(a)
-    moved = math.hypot(sum(q[0] - p[0] for p, q in zip(a, b, strict=True)) / count, sum(q[1] - p[1] for p, q in zip(a, b, strict=True)) / count)
+    (ax, ay, a_spread), (bx, by, b_spread) = _middle(a), _middle(b)
+    moved = math.hypot(bx - ax, by - ay)
+    grown = math.sqrt(b_spread / a_spread) if a_spread > 0.0 else 1.0
     (x0, y0), (x1, y1) = ((eyes[1][0] - eyes[0][0], eyes[1][1] - eyes[0][1]) for eyes in (a, b))
-    return moved, abs(math.degrees(math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)))
+    return moved, abs(math.degrees(math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1))), grown
+
+
+def _middle(points: list[list[float]]) -> tuple[float, float, float]:
+    """(x, y) of their middle, and the sum of their squared distances from it."""
+    count = len(points)
+    x, y = sum(p[0] for p in points) / count, sum(p[1] for p in points) / count
+    return x, y, sum((p[0] - x) ** 2 + (p[1] - y) ** 2 for p in points)
 
 
 def umeyama(src: ArrayLike, dst: ArrayLike) -> F64:

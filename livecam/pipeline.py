@@ -17,8 +17,8 @@ from livecam.blend.offset import SeamOffset
 from livecam.config import Config
 from livecam.detect import Detector
 from livecam.errors import DeviceLostError, LivecamError, StageError, UsageError
-from livecam.guard import cover
-from livecam.guard.policy import Drawn, Judgement, Policy
+from livecam.guard import cover, second
+from livecam.guard.policy import OWN_FACE, Drawn, Judgement, Policy, own_face
 from livecam.mark import Marker
 from livecam.mask import Occluded, Occlusion, nothing_before
 from livecam.swap import Swapper
@@ -50,6 +50,22 @@ class FrameOnCard(Protocol):
 
     def blend(self, image: U8, alignment: Alignment, crop: U8, alpha: U8) -> tuple[int, int, int, int]:
         """As `livecam.blend.blend`: what it drew is in `image` too."""
+        ...
+
+
+class Examiner(Protocol):
+    """A second opinion on whether the wearer can be recognised (livecam/app/second_check.py). Never waits."""
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether a face is wanted now."""
+        ...
+
+    def offer(self, pair: second.Pair, now_ns: int) -> None:
+        """The same crop before drawing and of the finished picture."""
+        ...
+
+    def reason(self) -> str:
+        """Why the picture is to be covered, "" when it is not."""
         ...
 
 
@@ -140,6 +156,7 @@ class Pipeline:
         self.choice = Choice.parse(config.swap.faces, config.swap.leave_open)
         self.policy = Policy(config.detect)
         self.notices: dict[str, str] = {}
+        self.examiner: Examiner | None = None
         self.occlusion = occlusion
         self.most_crop_px = 0
         """Generators that take any size get no larger crops; 0: as they choose."""
@@ -215,7 +232,22 @@ class Pipeline:
         with span("mark"):
             stages.mark(frame.image)
         with span("guard"):
-            return policy.judge(frame.image, faces, drawn, left_open), len(drawn)
+            judgement = policy.judge(frame.image, faces, drawn, left_open)
+            return self._examined(frame, drawn, judgement), len(drawn)
+
+    def _examined(self, frame: Frame, drawn: tuple[Drawn, ...], judgement: Judgement) -> Judgement:
+        """The second opinion: a face is handed over when one is wanted, and what was said of earlier ones counts."""
+        examiner = self.examiner
+        if examiner is None:
+            return judgement
+        if drawn and examiner.is_due(frame.capture_ns):
+            one = max(drawn, key=lambda d: _area(d.face))
+            finished = image.crop(frame.image, one.alignment)  # on the CPU, where the finished picture is
+            matrix = one.alignment.matrix
+            five = one.face.five_px @ matrix[:, :2].T + matrix[:, 2]
+            examiner.offer(second.Pair(one.wearer.copy(), finished.copy(), five.astype(np.float32), self.worn), frame.capture_ns)
+        why = examiner.reason()
+        return Judgement(Verdict.COVER, why) if why and judgement.verdict is Verdict.LIVE else judgement
 
     def _mask(self, picture: U8, face: Face, faces: tuple[Face, ...]) -> Drawn:
         span, stages = self.telemetry.span, self.stages
@@ -232,6 +264,9 @@ class Pipeline:
             with span("mask"):
                 seen = stages.occlude(wearer, face, alignment)
                 alpha = mask.opened(stages.mask(swapped, face, alignment), seen)
+            with span("guard"):  # the guard sees it again when its colours are matched: a dark wearer's are then another picture
+                if alpha.shape == wearer.shape[:2] and own_face(swapped.crop, wearer, alpha):
+                    raise StageError(OWN_FACE)
             with span("colour"):
                 swapped = Swapped(stages.colour(swapped.crop, wearer, alpha, face.track_id), swapped.mask)
         else:

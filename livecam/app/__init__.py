@@ -3,6 +3,7 @@
 live.py      the main process: supervisor, states, outputs, the control surface
 worker.py    the worker process: capture thread, compute thread
 wardrobe.py, engine_room.py   personas and runtimes made ready while frames go on
+second_check.py   faces compared in a thread of its own, for guard/second.py
 preload.py   what the worker process loads before it knows its settings
 outputs.py   which outputs to open, and what to do when one cannot be had or goes away
 """

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from livecam import align, capture, detect, gpu, image, mark, mask, persona, registry, swap, track
+from livecam.app import second_check
 from livecam.app.engine_room import EngineRoom, Refittable, maker
 from livecam.app.meanwhile import Meanwhile
 from livecam.app.wardrobe import PutOn, Wardrobe
@@ -108,6 +109,11 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
     detector, tracker, occlusion = finders.result()
     made = Pipeline(detector, tracker, swapper, config, Telemetry(), occlusion, card)
     made.now_worn(worn.id)
+    check = second_check.begin(config, store, lambda text: link.say("note", text))
+    if check is not None:
+        check.knows(worn)
+        made.examiner = check
+        made.notices["second check"] = store.card(second_check.MODEL).licence
     if card is not None:
         link.say("progress", "compiling for the card")
         _warm_up(made, config)
@@ -115,7 +121,7 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
     took = time.monotonic() - begin
     if took > SLOW_S:
         link.say("progress", f"compiled and loaded in {took:.1f} s; the next start is faster")
-    made.notices = {"detector": detector.licence, "tracker": tracker.licence, "generator": f"{chosen.name}: {swapper.licence}"}
+    made.notices |= {"detector": detector.licence, "tracker": tracker.licence, "generator": f"{chosen.name}: {swapper.licence}"}
     if occlusion is not None:
         made.notices["occlusion"] = occlusion.licence
     made.notices["device"] = "the CPU" if card is None else f"an NVIDIA card ({getattr(card, 'name', '')}): torch, lite and parser in FP16"
@@ -131,11 +137,19 @@ def finders_of(config: Config, store: Store) -> tuple[detect.Detector, track.Tra
     )
 
 
+def dismiss(pipeline: Pipeline) -> None:
+    """A pipeline that is not used any more: its second check ends."""
+    if isinstance(pipeline.examiner, second_check.SecondCheck):
+        pipeline.examiner.close()
+
+
 def wardrobe(pipeline: Pipeline, worn: str) -> Wardrobe:
     """Makes further personas ready for `pipeline`'s generator while it draws. worn: id or path of the one that it wears."""
 
     def make(which: str) -> tuple[str, PutOn]:
         chosen = persona.load(which)
+        if isinstance(pipeline.examiner, second_check.SecondCheck):
+            pipeline.examiner.knows(chosen)
         return chosen.id, pipeline.swapper.prepare(chosen)
 
     return Wardrobe(make, persona.names(), worn, still=persona.check)

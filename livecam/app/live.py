@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
@@ -100,7 +100,7 @@ class Live:
 
     # -- life ------------------------------------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> Self:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         self._supervisor.__enter__()
         try:

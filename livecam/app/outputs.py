@@ -14,6 +14,7 @@ import numpy as np
 from livecam import output
 from livecam.config import OutputConfig
 from livecam.errors import LivecamError, MissingExtraError, OutputError, OutputLostError, UsageError
+from livecam.guard.cover import slate
 from livecam.output import Output, Surface
 from livecam.types import U8, State, VideoFormat
 
@@ -21,6 +22,8 @@ CAMERA_KINDS = ("v4l2", "pipewire", "virtualcam")
 """Virtual cameras in the order in which "auto" tries them; the first that opens is used."""
 RETRY_S = 2.0
 """A virtual camera or window that went away is tried again this often."""
+LAST_WORDS = "livecam is not running"
+"""On the picture that a driver shows by itself when livecam is dead."""
 PERMANENT = ("file",)
 """Kinds that are not opened again: it would overwrite what was recorded."""
 
@@ -57,7 +60,7 @@ class Outputs:
             if word == "auto":
                 self._open_auto()
             else:
-                self._add(word)
+                self.add(word)
         self.has_camera = any(spec.split(":", 1)[0] in CAMERA_KINDS for spec in self._open)
 
     def _open_auto(self) -> None:
@@ -67,19 +70,23 @@ class Outputs:
             if kind not in there:
                 continue
             try:
-                self._add(kind)
+                self.add(kind)
                 break
             except (OutputError, MissingExtraError) as error:
                 self._note(f"{kind}: {error}")
         else:
             self._note("no virtual camera here; the page in the browser shows the picture (livecam doctor says how to get one)")
-        self._add("web")
+        self.add("web")
 
-    def _add(self, spec: str) -> None:
+    def add(self, spec: str) -> None:
+        """Opens one more, such as "file:talk.mp4". Raises UsageError, OutputError, MissingExtraError."""
         kind, _, target = spec.partition(":")
         if kind == "file" and self._conversion:
             target = converted(target, self._conversion)
-        self._open[spec] = output.open_output(kind, target, self.format, self._config, self._surface)
+        sink = self._open[spec] = output.open_output(kind, target, self.format, self._config, self._surface)
+        set_last_line = getattr(sink, "set_last_line", None)
+        if set_last_line is not None:
+            set_last_line(slate(self.format.width_px, self.format.height_px, LAST_WORDS))
 
     def send(self, image: U8, capture_ns: int, state: State) -> None:
         """Publishes a finished frame on every output, fitted to the outputs' size."""
@@ -91,6 +98,13 @@ class Outputs:
                 self._drop(spec, sink, error)
         if self._lost:
             self._try_again()
+
+    def remove(self, spec: str) -> bool:
+        """Closes one; whether it was still open."""
+        sink = self._open.pop(spec, None)
+        if sink is not None:
+            self._close(sink)
+        return sink is not None
 
     def _drop(self, spec: str, sink: Output, error: LivecamError) -> None:
         del self._open[spec]
@@ -107,7 +121,7 @@ class Outputs:
         now = time.monotonic()
         for spec in [s for s, due in self._lost.items() if due <= now]:
             try:
-                self._add(spec)
+                self.add(spec)
             except LivecamError:
                 self._lost[spec] = now + RETRY_S
             else:

@@ -116,6 +116,7 @@ class Worker:
         config = replace(self._config, run=replace(self._config.run, device="cpu"), swap=worn)
         if self._wardrobe is not None:
             self._wardrobe.close()
+        build.dismiss(pipeline)
         made = build.pipeline(config, self._link)
         self._wardrobe = build.wardrobe(made, self._worn)
         self._govern(made)

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from livecam.errors import CaptureError, CaptureLostError, EndOfStreamError
+import numpy as np
+
+from livecam.errors import CaptureError, CaptureLostError, EndOfStreamError, FormatError
 from livecam.types import Frame, VideoFormat
 
 if TYPE_CHECKING:
@@ -244,6 +246,7 @@ class Newest:
                 if self._capture is not capture:
                     break
                 raise
+            _check(frame)
             self.skipped += max(0, frame.seq - source_seq - 1)
             source_seq = frame.seq
             self._deliver(capture, frame, (time.thread_time_ns() - cpu_ns) / 1e6)
@@ -294,3 +297,10 @@ class Newest:
             capture, self._capture = self._capture, None
         if capture is not None:
             capture.close()
+
+
+def _check(frame: Frame) -> None:
+    """A driver's rubbish is a lost source: it is opened again. Raises FormatError."""
+    image = frame.image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise FormatError(f"the camera: expected a picture (H, W, 3) of 8 bits, found {image.shape} {image.dtype}; it is opened again")

@@ -33,6 +33,7 @@ VERBS = {
     "engine": "Build, list, verify and clean TensorRT engines.",
     "bench": "Measure this machine: every stage, end to end, against the usual way of building it.",
     "detect": "Find the hidden mark and the signed manifest in pictures and films.",
+    "soak": "Put the guard under fire for hours: faults by the thousand, every picture searched for your face.",
     "doctor": "Check the installation, cameras, virtual cameras and models, and say what to do.",
 }
 

@@ -49,6 +49,20 @@ def fetch_for(config: Config, console: Console) -> None:
         models = Store(config.run.cache_dir, progress)
         for card in models.missing(members):
             models.fetch(card.id)
+        _fetch_second_check(models, config, console)
+
+
+def _fetch_second_check(models: Store, config: Config, console: Console) -> None:
+    """What the second check opens; a run that does not insist on it goes on without when it cannot be had."""
+    if config.guard.second_check == "off":
+        return
+    for card in models.missing(("guard/second",)):
+        try:
+            models.fetch(card.id)
+        except ModelFileError as error:
+            if config.guard.second_check == "on":
+                raise
+            console.print(f"the second check is left out: {error}", markup=False, soft_wrap=True)
 
 
 def _open_store(cache_dir: Path | None, progress: store.Progress | None = None) -> Store:

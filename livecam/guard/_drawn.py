@@ -33,8 +33,21 @@ LEAST_AREA = 0.3
 """The drawing's area as share of a detection's box; less is a mask on something small inside a larger face."""
 SAME = 2
 """Grey levels: a pixel that differs less from the raw one was not drawn."""
-MOST_SAME = 0.5
-"""Share of undrawn samples of the interior from which the drawing has not reached the frame."""
+MOST_SAME = 0.3
+"""Share of undrawn samples of the interior from which the drawing has not reached the frame (0.09 at most in 960 good frames)."""
+MOST_UNTOUCHED = 0.06
+"""The same for samples whose neighbours are undrawn too: a part of the face that the drawing left out (0.002 at most in those)."""
+MARKED = 12
+"""Grey levels: what the hidden mark changes at most is 3; a sample that changed by more after drawing was overwritten."""
+MOST_RETURNED = 0.05
+"""Share of the interior's samples that may have gone back to the wearer's own after drawing."""
+DETAIL_PX = 64
+"""Side at which drawing and wearer are compared for fine detail."""
+MOST_ALIKE = 0.92
+"""Correlation of their fine detail from which the drawing is the wearer's own face (0.76 at most in those frames, 1 for a copy, lit as it may be)."""
+OWN_FACE = "the drawing is the wearer's own face"
+LEAST_DETAIL = 0.5
+"""Grey levels: a wearer with less detail than this, in the dark, is like anything."""
 SAME_FACE_APART, SAME_FACE_SIZE = 0.35, 1.6
 """A detection is of the tracked face when their middles are nearer than this share of its width and their widths differ by less than this factor."""
 LEAST_SAMPLES = 12
@@ -125,7 +138,31 @@ def _crop_fault(crop: U8, wearer: U8, alpha: U8) -> str:
         return "the drawing is flat"
     if (level < 8.0 and was > 30.0) or (level > 247.0 and was < 225.0):
         return "the drawing is black or white"
-    return ""
+    return OWN_FACE if own_face(crop, wearer, alpha) else ""
+
+
+def own_face(crop: U8, wearer: U8, alpha: U8) -> bool:
+    """Whether a drawing is the wearer's own face, lit as it may be. crop, wearer: (S, S, 3) uint8; alpha: (S, S) uint8."""
+    return _alike(crop, wearer, alpha) > MOST_ALIKE
+
+
+def _alike(crop: U8, wearer: U8, alpha: U8) -> float:
+    """Correlation of what is finer than three samples of DETAIL_PX, where the drawing is opaque: -1..1. Another face's differs there."""
+    step = max(1, crop.shape[0] // DETAIL_PX)
+    inside = alpha[::step, ::step] >= OPAQUE
+    drawn, own = (_detail(image[::step, ::step, 1])[inside] for image in (crop, wearer))
+    if len(own) < LEAST_SAMPLES:
+        return 0.0
+    drawn, own = drawn - drawn.mean(), own - own.mean()
+    energy, own_energy = float(drawn @ drawn), float(own @ own)
+    if own_energy < LEAST_DETAIL**2 * len(own) or energy == 0.0:
+        return 0.0
+    return float(drawn @ own) / (energy * own_energy) ** 0.5
+
+
+def _detail(image: U8) -> F32:
+    fine = np.ascontiguousarray(image, np.float32)
+    return cast(F32, fine - cv2.blur(fine, (3, 3)))
 
 
 def _spread(values: U8) -> tuple[float, float]:
@@ -237,21 +274,70 @@ def _sampled(mask: U8, matrix: F64, scale: float, grid: tuple[int, int, int], sh
     return cast(U8, cv2.warpAffine(mask, both, (shape[1], shape[0]), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=(0,)))
 
 
-def reached(drawn: Drawn, raw: U8, after: U8, frame_size_px: tuple[int, int]) -> bool:
-    """Whether the drawing is really in the picture. raw, after: samples of the frame before and after drawing. frame_size_px: (width, height)."""
-    scale = raw.shape[1] / frame_size_px[0]
-    hull = (interior(drawn.face) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Which samples of a picture lie around a face's interior. box: x0, y0, x1, y1 in samples; scale: samples a frame pixel; hull: in samples."""
+
+    box: tuple[int, int, int, int]
+    step: int
+    scale: float
+    hull: F32
+
+    def of(self, samples: U8) -> U8:
+        x0, y0, x1, y1 = self.box
+        return samples[y0 : y1 : self.step, x0 : x1 : self.step]
+
+    def inside(self, drawn: Drawn) -> U8:
+        """(h, w) uint8, 255 in the interior, less what a thing hides; all 0 when that leaves too little to judge: `fault` has judged the opening."""
+        x0, y0, x1, y1 = self.box
+        shape = (y1 - y0, x1 - x0)
+        inside = np.ascontiguousarray(_fill(shape, self.hull - np.array((x0, y0), np.float32))[:: self.step, :: self.step])
+        if drawn.occluder is None:
+            return inside
+        thing = _sampled(drawn.occluder, drawn.alignment.matrix, self.scale, (x0, y0, self.step), inside.shape)
+        inside = cast(U8, cv2.bitwise_and(inside, cv2.bitwise_not(thing)))
+        return inside if cv2.countNonZero(inside) >= LEAST_SAMPLES else np.zeros_like(inside)
+
+
+def _grid(face: Face, shape: tuple[int, ...], frame_size_px: tuple[int, int]) -> _Grid | None:
+    """For samples of `shape`; None when the interior is too small there to say anything."""
+    scale = shape[1] / frame_size_px[0]
+    hull = (interior(face) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
     (low_x, low_y), (high_x, high_y) = hull.min(axis=0), hull.max(axis=0)
     x0, y0 = max(int(low_x), 0), max(int(low_y), 0)
-    x1, y1 = min(int(high_x) + 2, raw.shape[1]), min(int(high_y) + 2, raw.shape[0])
+    x1, y1 = min(int(high_x) + 2, shape[1]), min(int(high_y) + 2, shape[0])
     if x1 - x0 < 3 or y1 - y0 < 3:
+        return None
+    return _Grid((x0, y0, x1, y1), 1 + (x1 - x0) // 48, scale, hull)  # a large face needs no more samples than a small one
+
+
+def _near(a: U8, b: U8, levels: int) -> U8:
+    """(h, w) uint8, 255 where all three colours differ by no more than `levels`."""
+    return cast(U8, cv2.inRange(cv2.absdiff(a, b), (0, 0, 0), (levels, levels, levels)))
+
+
+def reached(drawn: Drawn, raw: U8, after: U8, frame_size_px: tuple[int, int]) -> bool:
+    """Whether the drawing is really in the picture, all of it. raw, after: samples of the frame before and after drawing. frame_size_px: (width,
+    height)."""
+    grid = _grid(drawn.face, raw.shape, frame_size_px)
+    if grid is None:
         return True
-    step = 1 + (x1 - x0) // 48  # a large face needs no more samples than a small one
-    inside = np.ascontiguousarray(_fill((y1 - y0, x1 - x0), hull - np.array((x0, y0), np.float32))[::step, ::step])
-    if drawn.occluder is not None:
-        inside = cv2.bitwise_and(inside, cv2.bitwise_not(_sampled(drawn.occluder, drawn.alignment.matrix, scale, (x0, y0, step), inside.shape)))
-        if cv2.countNonZero(inside) < LEAST_SAMPLES:
-            return True  # all but nothing is behind the thing: `fault` has judged the opening
-    change = cv2.absdiff(raw[y0:y1:step, x0:x1:step], after[y0:y1:step, x0:x1:step])
-    same = cv2.bitwise_and(cv2.inRange(change, (0, 0, 0), (SAME, SAME, SAME)), inside)
-    return cv2.countNonZero(same) <= MOST_SAME * cv2.countNonZero(inside)
+    inside = grid.inside(drawn)
+    same = cv2.bitwise_and(_near(grid.of(raw), grid.of(after), SAME), inside)
+    whole = cv2.countNonZero(inside)
+    untouched = cv2.erode(same, np.ones((3, 3), np.uint8), borderValue=(0,))
+    return cv2.countNonZero(same) <= MOST_SAME * whole and cv2.countNonZero(untouched) <= MOST_UNTOUCHED * whole
+
+
+def stayed(drawn: Drawn, raw: U8, after: U8, final: U8, frame_size_px: tuple[int, int]) -> bool:
+    """Whether the drawing is still there when the frame is finished. raw, after, final: samples before drawing, after it, and as it would go out."""
+    grid = _grid(drawn.face, raw.shape, frame_size_px)
+    if grid is None:
+        return True
+    finished = grid.of(final)
+    overwritten = cv2.bitwise_not(_near(finished, grid.of(after), MARKED))
+    if not cv2.countNonZero(overwritten):
+        return True
+    inside = grid.inside(drawn)
+    returned = cv2.bitwise_and(cv2.bitwise_and(overwritten, inside), _near(finished, grid.of(raw), MARKED))
+    return cv2.countNonZero(returned) <= MOST_RETURNED * cv2.countNonZero(inside)

@@ -18,10 +18,10 @@ import numpy as np
 from livecam import geometry
 from livecam.config import DetectConfig
 from livecam.guard import _change, _drawn
-from livecam.guard._drawn import Drawn
+from livecam.guard._drawn import OWN_FACE, Drawn, own_face
 from livecam.types import F32, U8, Detection, Face, Verdict
 
-__all__ = ["Drawn", "Judgement", "Policy"]
+__all__ = ["OWN_FACE", "Drawn", "Judgement", "Policy", "own_face"]
 
 LEAST_COVER_MS = 150.0
 """A cover lasts at least so long, so that it does not flicker."""
@@ -40,6 +40,8 @@ FARTHEST_LEAP = 0.4
 """Share of its own width by which a face may move from one frame to the next: landmarks follow from the frame before, and beyond this they lag."""
 WIDEST_TURN_DEG = 12.0
 """The same for a turn in the picture's plane."""
+MOST_GROWTH = 1.3
+"""The same for its size, larger or smaller by this factor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +181,17 @@ class Policy:
         return "a face was lost"
 
     def _leap_fault(self, faces: Sequence[Face]) -> str:
-        """A face that moved or turned further since the last frame than landmarks are sure to follow."""
+        """A face that moved, turned or grew further since the last frame than landmarks are sure to follow."""
         before = {face.track_id: face.five_px for face in self._faces}
         for face in faces:
             was = before.get(face.track_id)
             if was is None:
                 continue
-            moved, turned_deg = geometry.motion(was, face.five_px)
+            moved, turned_deg, grown = geometry.motion(was, face.five_px)
             if moved > FARTHEST_LEAP * float(face.box_px[2] - face.box_px[0]) or turned_deg > WIDEST_TURN_DEG:
                 return "a face moves too fast to be followed surely"
+            if not 1.0 / MOST_GROWTH < grown < MOST_GROWTH:
+                return "a face grows or shrinks too fast to be followed surely"
         return ""
 
     def _drawn_fault(self, drawn: Drawn, final: U8) -> str:
@@ -195,9 +199,12 @@ class Policy:
         reason = _drawn.fault(drawn, size_px)
         if reason:
             return reason
-        after = self._sampler.whole(final) if self._unmarked is None else self._unmarked
+        finished = self._sampler.whole(final)
+        after = finished if self._unmarked is None else self._unmarked
         if not _drawn.reached(drawn, self._raw, after, size_px):
             return "the drawing is not in the picture"
+        if not _drawn.stayed(drawn, self._raw, after, finished, size_px):
+            return "the drawing was overwritten"
         return _cut_off(drawn.face, size_px)
 
 

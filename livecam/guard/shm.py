@@ -11,6 +11,7 @@ Layout of a slot (little endian, offsets in bytes):
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -65,6 +66,8 @@ _STALE = re.compile(r"livecam-[0-9a-f]{16}")
 _SHM_DIR = Path("/dev/shm")
 _YOUNG_S = 5.0
 """A segment younger than this may be one whose maker has not locked it yet."""
+_NOT_MADE = (errno.EEXIST, errno.EMFILE, errno.ENFILE, errno.EACCES)
+"""Errors of opening a segment; after any other one Python removes it itself."""
 _ATTACH = threading.Lock()
 _generations = itertools.count(secrets.randbits(40) << 16)
 
@@ -196,11 +199,16 @@ class Segments:
 
 def _create(size: int) -> SharedMemory:
     while True:
+        name = _PREFIX + secrets.token_hex(8)
+        if os.name == "posix":  # before it is made: where there is no room Python takes it off the tracker's list without having put it there
+            resource_tracker.register("/" + name, "shared_memory")
         try:
-            return SharedMemory(_PREFIX + secrets.token_hex(8), create=True, size=size)
-        except FileExistsError:
-            continue
+            return SharedMemory(name, create=True, size=size)
         except OSError as error:
+            if os.name == "posix" and error.errno in _NOT_MADE:
+                resource_tracker.unregister("/" + name, "shared_memory")
+            if isinstance(error, FileExistsError):
+                continue
             raise GuardError(f"shared memory: expected room for {size >> 20} MB, the system says {error.strerror}; free some memory") from error
 
 

@@ -24,8 +24,8 @@ from livecam.guard.start import Begun
 
 BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
-HEALTHY_S = 10.0
-"""A life longer than this sets the back-off back."""
+HEALTHY_S = 2.0
+"""A worker that worked for so long after its first frame sets the back-off back: it is no worker that cannot start."""
 STARTUP_S = 120.0
 """Until its first sign of life a worker may take so long (models are loaded, kernels compiled)."""
 MESSAGES_PER_POLL = 256
@@ -75,7 +75,8 @@ class Supervisor:
         self._reader: Reader | None = None
         self._reveal: tuple[Segments, Reader] | None = None
         self._life = Life.WAITING
-        self._start_at = self._started = self._deadline = 0.0
+        self._start_at = self._deadline = 0.0
+        self._first_frame: float | None = None
         self._backoff_s = BACKOFF_S
         self._heard: list[Message] = []
         self._sent = 0
@@ -96,6 +97,16 @@ class Supervisor:
         return self._life is Life.UP
 
     @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the largest frame that the segments take."""
+        return self._size_px
+
+    @property
+    def segment(self) -> str:
+        """Name of the shared segment in use, "" when there is none."""
+        return self._segments.spec.name if self._segments is not None else ""
+
+    @property
     def pid(self) -> int | None:
         """The worker's process number while it runs."""
         return self._process.pid if self._process is not None and self.up else None
@@ -103,7 +114,8 @@ class Supervisor:
     def poll(self, timeout_s: float) -> Published | None:
         """Waits up to `timeout_s` for news; keeps the worker alive; returns the newest frame that was not returned before, or None.
 
-        To be called at every tick of main's loop. Raises GuardError when shared memory is short."""
+        To be called at every tick of main's loop. Raises GuardError, OSError when the first worker cannot be started: no shared memory, no
+        descriptors. Later ones are tried again."""
         until = time.monotonic() + timeout_s
         while True:
             self._step(max(0.0, until - time.monotonic()))
@@ -191,6 +203,16 @@ class Supervisor:
             raise GuardError("supervisor: expected to be open, found it closed")
         if self.starts:
             self.end_reveal()
+        try:
+            self._begin_life()
+        except (GuardError, OSError) as error:
+            if not self.starts:
+                raise
+            self.last_death = str(error)
+            self._clear()
+            self._wait_to_start()
+
+    def _begin_life(self) -> None:
         self._segments = Segments.create(*self._size_px, self._stages)
         self._reader = Reader(self._segments)
         reveal: SegmentSpec | None = None
@@ -203,8 +225,8 @@ class Supervisor:
         start.hand_over(begun, start.Job(self._target, self._args, self._segments.spec, reveal))
         self.starts += 1
         self._sent, self._dying_words = 0, ""
-        self._started = time.monotonic()
-        self._deadline = self._started + STARTUP_S
+        self._first_frame = None
+        self._deadline = time.monotonic() + STARTUP_S
         self._life = Life.UP
 
     def _listen(self, timeout_s: float) -> None:
@@ -232,19 +254,26 @@ class Supervisor:
         now, stall_s = time.monotonic(), self._config.stall_s
         if name in ("frame", "alive"):
             self._deadline = now + stall_s
+            if name == "frame" and self._first_frame is None:
+                self._first_frame = now
         elif name == "busy" and len(message) > 1 and isinstance(message[1], int | float):
             self._deadline = now + min(max(float(message[1]), stall_s), STARTUP_S)
         elif name == "size" and len(message) == 3:
-            self._grow(int(message[1]), int(message[2]))
+            self.grow(int(message[1]), int(message[2]))
         elif name == "died" and len(message) > 1:
             self._dying_words = str(message[1])
         else:
             self._heard.append(message)
 
-    def _grow(self, width_px: int, height_px: int) -> None:
-        """The camera's format changed: larger segments, a new generation, the same worker."""
+    def grow(self, width_px: int, height_px: int) -> None:
+        """The camera's format changed: larger segments, a new generation, the same worker. Without memory for them it is ended: it has nothing to
+        write to."""
         old = self._segments
-        self._segments = Segments.create(width_px, height_px, self._stages)
+        try:
+            self._segments = Segments.create(width_px, height_px, self._stages)
+        except (GuardError, OSError) as error:
+            self._kill(str(error))
+            return
         self._size_px = (width_px, height_px)
         self._reader = Reader(self._segments)
         self.send("segments", spec_to_json(self._segments.spec))
@@ -277,9 +306,12 @@ class Supervisor:
         process.join(timeout_s)
         if process.exitcode is None:
             return
-        if time.monotonic() - self._started > HEALTHY_S:
+        if self._first_frame is not None and time.monotonic() - self._first_frame > HEALTHY_S:
             self._backoff_s = BACKOFF_S
         self._clear()
+        self._wait_to_start()
+
+    def _wait_to_start(self) -> None:
         self._start_at = time.monotonic() + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2.0, MAX_BACKOFF_S)
         self._life = Life.WAITING

@@ -6,6 +6,8 @@ Numbers and structures follow linux/videodev2.h; they are the same on all Linux 
 from __future__ import annotations
 
 import ctypes
+import errno
+import mmap
 import os
 import sys
 from dataclasses import dataclass
@@ -19,6 +21,11 @@ BUF_TYPE_VIDEO_OUTPUT = 2
 FIELD_NONE = 1
 COLORSPACE_SRGB = 8
 """sRGB primaries; its default coding is BT.601 in limited range, which is what cv2.cvtColor computes."""
+
+MEMORY_MMAP = 1
+CID_TIMEOUT, CID_TIMEOUT_IMAGE_IO = 0x0098_F902, 0x0098_F903
+"""v4l2loopback's own controls (v4l2loopback.c): milliseconds of silence after which readers get the timeout picture; "the next opener brings it"."""
+TIMEOUT_NAMES = {CID_TIMEOUT: "timeout", CID_TIMEOUT_IMAGE_IO: "timeout_image_io"}
 
 LOOPBACK_DRIVER = "v4l2 loopback"
 SYSFS = Path("/sys/class/video4linux")
@@ -85,6 +92,52 @@ class _StreamParm(ctypes.Structure):
     _fields_ = (("type", ctypes.c_uint32), ("parm", _ParmUnion))
 
 
+class _QueryCtrl(ctypes.Structure):
+    _fields_ = (
+        ("id", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("name", ctypes.c_char * 32),
+        ("minimum", ctypes.c_int32),
+        ("maximum", ctypes.c_int32),
+        ("step", ctypes.c_int32),
+        ("default_value", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 2),
+    )
+
+
+class _Control(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_uint32), ("value", ctypes.c_int32))
+
+
+class _RequestBuffers(ctypes.Structure):
+    _fields_ = (
+        ("count", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("memory", ctypes.c_uint32),
+        ("capabilities", ctypes.c_uint32),
+        ("flags", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8 * 3),
+    )
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = (
+        ("index", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("bytesused", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("field", ctypes.c_uint32),
+        ("timestamp", ctypes.c_long * 2),
+        ("timecode", ctypes.c_uint32 * 4),
+        ("sequence", ctypes.c_uint32),
+        ("memory", ctypes.c_uint32),
+        ("offset", ctypes.c_ulong),
+        ("length", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 2),
+    )
+
+
 def _request(direction: int, number: int, size: int) -> int:
     """_IOC of asm-generic/ioctl.h for the type 'V'; direction: 1 write, 2 read, 3 both."""
     return direction << 30 | size << 16 | ord("V") << 8 | number
@@ -93,6 +146,11 @@ def _request(direction: int, number: int, size: int) -> int:
 QUERYCAP = _request(2, 0, ctypes.sizeof(_Capability))
 S_FMT = _request(3, 5, ctypes.sizeof(_Format))
 S_PARM = _request(3, 22, ctypes.sizeof(_StreamParm))
+REQBUFS = _request(3, 8, ctypes.sizeof(_RequestBuffers))
+QUERYBUF = _request(3, 9, ctypes.sizeof(_Buffer))
+QBUF = _request(3, 15, ctypes.sizeof(_Buffer))
+S_CTRL = _request(3, 28, ctypes.sizeof(_Control))
+QUERYCTRL = _request(3, 36, ctypes.sizeof(_QueryCtrl))
 STREAMON = _request(1, 18, ctypes.sizeof(ctypes.c_int))
 
 
@@ -172,6 +230,37 @@ class Node:
     def stream_on(self) -> None:
         """STREAMON for output: makes v4l2loopback 0.12 count this opener as the writer, so that it is an output again after `close`."""
         self._ioctl(STREAMON, ctypes.c_int(BUF_TYPE_VIDEO_OUTPUT))
+
+    def has_timeout_picture(self) -> bool:
+        """Whether the driver can show a picture of ours by itself when nothing is written any more."""
+        for number, name in TIMEOUT_NAMES.items():
+            asked = _QueryCtrl(id=number)
+            try:
+                self._ioctl(QUERYCTRL, asked)
+            except OSError:
+                return False
+            if asked.name != name.encode():
+                return False
+        return True
+
+    def set_timeout_picture(self, picture: memoryview, timeout_ms: int) -> None:
+        """The driver keeps a copy of `picture` (coded as `set_format` was granted, which comes first) and gives it to readers when nothing has been
+        written for `timeout_ms`, also when the writer is dead."""
+        self._ioctl(S_CTRL, _Control(id=CID_TIMEOUT_IMAGE_IO, value=1))
+        with Node(self.path) as bringer:  # the next opener brings the picture, and does nothing else
+            bringer._bring(picture)
+        self._ioctl(S_CTRL, _Control(id=CID_TIMEOUT, value=timeout_ms))
+
+    def _bring(self, picture: memoryview) -> None:
+        self._ioctl(REQBUFS, _RequestBuffers(count=1, type=BUF_TYPE_VIDEO_OUTPUT, memory=MEMORY_MMAP))
+        buffer = _Buffer(index=0, type=BUF_TYPE_VIDEO_OUTPUT, memory=MEMORY_MMAP)
+        self._ioctl(QUERYBUF, buffer)
+        if buffer.length < picture.nbytes:
+            raise OSError(errno.EINVAL, f"the timeout picture's buffer has {buffer.length} bytes, {picture.nbytes} are needed")
+        with mmap.mmap(self._fd, buffer.length, offset=buffer.offset) as memory:
+            memory[: picture.nbytes] = picture.tobytes()
+        buffer.bytesused = picture.nbytes
+        self._ioctl(QBUF, buffer)
 
     def write(self, picture: memoryview) -> int:
         """One picture. Returns the bytes taken."""

@@ -8,6 +8,8 @@ it is a quarter smaller, and browsers, OBS and ffmpeg take both.
 v4l2loopback 0.12 (Debian 12, Ubuntu 22.04) with exclusive_caps=1 forgets that it is an output when a writer that only calls write() leaves, and
 from then on says "is not a video output device" to everybody.  This writer says STREAMON first, which keeps the device sound, and the same call
 heals a device that another program left in that state.
+
+The last line: where the driver has a timeout picture (0.12 has), it is given the slate (by the app), and shows it by itself when livecam is dead.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ FALLBACK_FPS = 30.0
 FLOW_S = 0.3
 """A writer at 4 fps or more shows itself within this time."""
 
+SILENT_MS, SILENT_PERIODS = 1000, 3
+"""After so long without a picture of ours (and as many periods) the driver shows the slate by itself. While livecam lives it repeats its last picture
+far sooner; so this is what is seen of one that was killed, or stopped, where readers would be left with a frozen face."""
+
 FORMATS = {"I420": "YU12", "YUYV": "YUYV"}
 CONVERSIONS = {"YU12": cv2.COLOR_BGR2YUV_I420, "YUYV": cv2.COLOR_BGR2YUV_YUY2}
 GONE = frozenset({errno.ENODEV, errno.EIO, errno.ENXIO, errno.EBADF, errno.EINVAL, errno.EPIPE})
@@ -51,13 +57,14 @@ GONE = frozenset({errno.ENODEV, errno.EIO, errno.ENXIO, errno.EBADF, errno.EINVA
 class V4l2Output:
     """An open loopback device. Owns `node` and `lock`. written, dropped: pictures that the driver took, and that it had no room for."""
 
-    def __init__(self, node: _v4l2.Node, lock: _lock.DeviceLock, granted: _v4l2.Granted, name: str) -> None:
+    def __init__(self, node: _v4l2.Node, lock: _lock.DeviceLock, granted: _v4l2.Granted, name: str, fps: float) -> None:
         self.written = 0
         self.dropped = 0
         self._node = node
         self._lock = lock
         self._granted = granted
         self._name = name
+        self._fps = fps
         self._watch = _openers.Watch(node.path)
         height, width = granted.height_px, granted.width_px
         shape = (height * 3 // 2, width) if granted.pixel_format == "YU12" else (height, width, 2)
@@ -66,6 +73,8 @@ class V4l2Output:
         self._fit = _fit.Fitter(width, height)
         self._conversion = CONVERSIONS[granted.pixel_format]
         self._closed = False
+        self.has_last_line = False
+        """Whether the driver shows the slate by itself when nothing comes any more."""
 
     def send(self, image: U8, capture_ns: int, state: State) -> None:
         """Converts and writes; never waits. Raises OutputLostError when the device is gone."""
@@ -83,6 +92,14 @@ class V4l2Output:
                 "close that program and start again"
             )
         self.written += 1
+
+    def set_last_line(self, picture: U8) -> None:
+        """Gives the driver, where it takes one, the picture ((H, W, 3) uint8 BGR) that readers get when nothing comes from here any more."""
+        with contextlib.suppress(OSError):
+            if self._node.has_timeout_picture():
+                cv2.cvtColor(self._fit.fit(picture), self._conversion, dst=self._coded)
+                self._node.set_timeout_picture(self._bytes, max(SILENT_MS, round(SILENT_PERIODS * 1e3 / self._fps)))
+                self.has_last_line = True
 
     def watched(self) -> bool:
         """Whether another process has the device open (asked at most once a second); True where that cannot be known."""
@@ -183,10 +200,11 @@ def _open_locked(path: Path, fmt: VideoFormat, pixel_format: str, lock: _lock.De
                 f"{path} is held to {granted.pixel_format} {granted.width_px}x{granted.height_px} by a program that still has it open"
                 f"{_who(path)}; close that program and start again"
             )
-        node.set_fps(fmt.fps if fmt.fps > 0 else FALLBACK_FPS)
+        fps = fmt.fps if fmt.fps > 0 else FALLBACK_FPS
+        node.set_fps(fps)
         if (_v4l2.loopback_version() or (0,)) < SOUND_VERSION:
             node.stream_on()
-        return V4l2Output(node, lock, granted, _v4l2.card_name(path) or path.name)
+        return V4l2Output(node, lock, granted, _v4l2.card_name(path) or path.name, fps)
     except (OSError, OutputError):
         node.close()
         raise

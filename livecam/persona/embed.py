@@ -30,7 +30,12 @@ KEPT = 64
 
 def aligned(picture: U8, mesh: F32) -> U8:
     """A portrait aligned to ArcFace's template: (112, 112, 3) uint8 BGR. mesh: (478, 3) landmarks on it. Raises ValueError, IndexError, cv2.error."""
-    matrix = geometry.umeyama(mesh[list(FIVE_OF_MESH), :2], geometry.ARCFACE_112_V2)
+    return aligned_by_five(picture, mesh[list(FIVE_OF_MESH), :2])
+
+
+def aligned_by_five(picture: U8, five_px: F32) -> U8:
+    """The same by a face's five points (5, 2) in the picture. Raises ValueError, cv2.error."""
+    matrix = geometry.umeyama(five_px, geometry.ARCFACE_112_V2)
     # Blurred to what the small crop can show, or its bilinear samples would alias.
     sigma = max(ANTI_ALIAS * (1 / geometry.scale_of(matrix) - 1), 1e-3)
     smooth = cv2.GaussianBlur(picture, (0, 0), sigma)
@@ -62,6 +67,10 @@ class Embedders:
     def of_picture(self, picture: U8, mesh: F32, model: str, what: str) -> F32:
         """The same of a portrait (BGR) with its landmarks (478, 3); what: its name in messages."""
         return self._keep(aligned(picture, mesh), model, what)
+
+    def of_crop(self, crop: U8, model: str, what: str) -> F32:
+        """The same of a crop that is aligned already, (112, 112, 3) uint8 BGR; not kept."""
+        return self._compute(crop, model, what)
 
     def _keep(self, crop: U8, model: str, what: str) -> F32:
         key = model + hashlib.sha256(crop.tobytes()).hexdigest()

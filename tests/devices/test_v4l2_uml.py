@@ -89,6 +89,14 @@ def test_second_livecam_is_refused_and_a_killed_one_leaves_the_device_free(loopb
     assert said["frames_after_kill"] == 5
 
 
+def test_the_driver_shows_the_slate_when_livecam_is_stopped_or_killed(loopback: Results) -> None:
+    said = result(loopback, "last_line")
+    assert said["set"] == "1" and said["held"]
+    for how in ("stopped", "killed"):
+        assert said[how] == 8, "the reader got no pictures"
+        assert said[f"{how}_worst"] <= 1, "the reader sees something else than the slate"
+
+
 @pytest.mark.parametrize("name", ["busy_exclusive", "busy_shared"])
 def test_device_that_another_program_writes_to_is_refused(loopback: Results, name: str) -> None:
     assert "is busy: another program writes to it (open in: python" in result(loopback, name)["words"]

@@ -292,6 +292,17 @@ def test_a_source_that_turns_unusable_counts_as_lost(error: CaptureError) -> Non
         assert newest.take(WAIT_S) is not None
 
 
+@pytest.mark.parametrize("picture", [np.zeros((48, 64, 3), np.float32), np.zeros((0, 0, 3), np.uint8), np.zeros((48, 64), np.uint8)])
+def test_rubbish_from_a_driver_opens_it_again(picture: np.ndarray) -> None:
+    first, second = Scripted(), Scripted()
+    with Newest(Opener(first, second)) as newest:
+        first.script.put(Frame(picture, 1, 0))
+        until(lambda: newest.lost is not None and "expected a picture" in newest.lost)
+        second.script.put(frame(0))
+        taken = newest.take(WAIT_S)
+        assert taken is not None and taken.image.dtype == np.uint8
+
+
 def test_the_end_of_a_file_comes_after_its_last_frame() -> None:
     source = Scripted()
     source.script.put(frame(0))

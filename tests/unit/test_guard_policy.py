@@ -217,6 +217,57 @@ def test_a_drawing_that_never_reached_the_picture_is_covered() -> None:
     assert camera.frame((face,), lose=True).reason == "the drawing is not in the picture"
 
 
+def test_a_drawing_that_is_the_wearers_own_face_is_covered_however_it_is_lit() -> None:
+    from livecam.guard._drawn import fault
+
+    face = face_at(300.0, 170.0)
+    good = Camera().drawn(Camera().raw((face,)), face)
+    for gain, offset in ((1.0, 0.0), (0.6, 20.0), (1.2, -20.0)):
+        own = np.clip(good.wearer * gain + offset, 0, 255).astype(np.uint8)
+        assert fault(replace(good, swapped=Swapped(own, good.alpha)), (WIDTH, HEIGHT)) == "the drawing is the wearer's own face"
+    another = cv2.GaussianBlur(np.random.default_rng(8).integers(90, 220, (128, 128, 3), np.uint8), (0, 0), 1.0)
+    assert fault(replace(good, swapped=Swapped(another, good.alpha)), (WIDTH, HEIGHT)) == ""
+
+
+def test_a_drawing_that_was_put_elsewhere_is_covered() -> None:
+    """In the picture it is, but a part of the face that it should hide was left as it was."""
+    camera = Camera()
+    face = camera.wear()
+    image = camera.raw((face,))
+    camera.index += 1
+    camera.policy.must_search(image, camera.index * STEP_NS)
+    camera.policy.searched((seen(face),))
+    one = camera.drawn(image, face)
+    beside = replace(one.alignment, matrix=one.alignment.matrix - np.array(((0, 0, 25.0), (0, 0, 25.0))))
+    paste(image, beside, one.swapped.crop, one.alpha)
+    assert camera.policy.judge(image, (face,), (one,)).reason == "the drawing is not in the picture"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_mark_that_brings_the_wearer_back_is_covered(share: float) -> None:
+    camera = Camera()
+    face = camera.wear()
+    image = camera.raw((face,))
+    raw = image.copy()
+    camera.index += 1
+    camera.policy.must_search(image, camera.index * STEP_NS)
+    camera.policy.searched((seen(face),))
+    one = camera.drawn(image, face)
+    paste(image, one.alignment, one.swapped.crop, one.alpha)
+    camera.policy.drew(image)
+    image += np.uint8(2)  # as much as a mark changes
+    top = int(face.box_px[1] + share * (face.box_px[3] - face.box_px[1]))
+    image[:top] = raw[:top]
+    assert camera.policy.judge(image, (face,), (one,)).reason == "the drawing was overwritten"
+
+
+def test_a_face_that_grows_at_once_is_covered() -> None:
+    camera = Camera()
+    camera.wear(face=face_at(300.0, 170.0, 120.0))
+    judged = camera.frame((face_at(300.0, 170.0, 120.0),), tracked=(face_at(300.0, 170.0, 60.0),))
+    assert judged.reason == "a face grows or shrinks too fast to be followed surely"
+
+
 def test_a_mask_beside_the_face_is_covered_by_the_search() -> None:
     camera = Camera()
     face = camera.wear()

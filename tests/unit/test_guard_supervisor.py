@@ -183,3 +183,44 @@ def test_words_between_processes_are_lists_with_a_name() -> None:
     for wrong in (b"", b"{}", b"[]", b"[1]", b"\x80\x04", b"[" * 100_000):
         with pytest.raises(GuardError):
             decode(wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the kernel")
+@pytest.mark.parametrize("limit", ["RLIMIT_FSIZE", "RLIMIT_NOFILE"])
+def test_a_worker_that_cannot_be_started_again_is_tried_until_it_can(limit: str) -> None:
+    """Without room for segments, or without a free descriptor, main goes on, says why, and starts the next when there is room."""
+    import resource
+
+    which = getattr(resource, limit)
+    before = resource.getrlimit(which)
+    with make() as supervisor:
+        until(supervisor, lambda got: got is not None)
+        pid = supervisor.pid
+        assert pid is not None
+        free = os.open("/dev/null", os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(which, (4096 if limit == "RLIMIT_FSIZE" else free, before[1]))
+        try:
+            os.kill(pid, signal.SIGKILL)
+            until(supervisor, lambda got: supervisor.pid is None and "SIGKILL" not in supervisor.last_death)
+            assert supervisor.starts == 1
+        finally:
+            resource.setrlimit(which, before)
+        assert until(supervisor, lambda got: got is not None) is not None
+        assert supervisor.starts == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the kernel")
+def test_a_worker_whose_pictures_find_no_room_is_ended_and_started_again() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with make() as supervisor:
+        until(supervisor, lambda got: got is not None)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        try:
+            supervisor.grow(128, 96)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not supervisor.up and "shared memory" in supervisor.last_death and supervisor.size_px == (64, 48)
+        assert until(supervisor, lambda got: got is not None) is not None

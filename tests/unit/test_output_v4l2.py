@@ -34,6 +34,8 @@ class FakeDriver:
         self.flows = False
         self.open_error = self.write_error = self.format_error = 0
         self.short = 0
+        self.has_timeout, self.timeout_error = True, 0
+        self.timeout: tuple[bytes, int] | None = None
         self.written: list[bytes] = []
         self.calls: list[str] = []
 
@@ -63,6 +65,13 @@ class FakeNode:
 
     def set_fps(self, fps: float) -> None:
         self.driver.calls.append(f"fps {fps}")
+
+    def has_timeout_picture(self) -> bool:
+        return self.driver.has_timeout
+
+    def set_timeout_picture(self, picture: memoryview, timeout_ms: int) -> None:
+        self._fail(self.driver.timeout_error)
+        self.driver.timeout = (bytes(picture), timeout_ms)
 
     def stream_on(self) -> None:
         self._streamed = True
@@ -113,6 +122,35 @@ def noise() -> U8:
 def test_ioctl_numbers_are_the_kernels() -> None:
     """As linux/videodev2.h gives them on 64-bit machines."""
     assert [_v4l2.QUERYCAP, _v4l2.S_FMT, _v4l2.S_PARM, _v4l2.STREAMON] == [0x80685600, 0xC0D05605, 0xC0CC5616, 0x40045612]
+
+
+def test_ioctl_numbers_of_the_timeout_picture_are_the_kernels() -> None:
+    found = [_v4l2.REQBUFS, _v4l2.QUERYBUF, _v4l2.QBUF, _v4l2.S_CTRL, _v4l2.QUERYCTRL]
+    assert found == [0xC0145608, 0xC0585609, 0xC058560F, 0xC008561C, 0xC0445624]
+
+
+def test_the_driver_is_given_the_last_line(driver: FakeDriver) -> None:
+    picture = noise()
+    with open_output() as output:
+        output.send(picture, 0, State.LIVE)
+        output.set_last_line(picture)
+        assert output.has_last_line
+    assert driver.timeout == (driver.written[0], v4l2.SILENT_MS)
+
+
+def test_a_slow_camera_has_a_longer_silence(driver: FakeDriver) -> None:
+    with open_output(fmt=VideoFormat(64, 36, 1.0)) as output:
+        output.set_last_line(noise())
+    assert driver.timeout is not None and driver.timeout[1] == 3000
+
+
+@pytest.mark.parametrize(("has_timeout", "error"), [(False, 0), (True, errno.EINVAL)])
+def test_a_driver_without_a_timeout_picture_is_used_all_the_same(driver: FakeDriver, has_timeout: bool, error: int) -> None:
+    driver.has_timeout, driver.timeout_error = has_timeout, error
+    with open_output() as output:
+        output.set_last_line(noise())
+        output.send(noise(), 0, State.LIVE)
+        assert not output.has_last_line and len(driver.written) == 1
 
 
 def plain_luma(image: U8) -> np.ndarray[Any, np.dtype[np.float64]]:

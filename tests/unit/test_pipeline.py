@@ -10,6 +10,8 @@ import pytest
 
 from livecam.config import Config, SwapConfig
 from livecam.errors import StageError, UsageError
+from livecam.guard import second
+from livecam.image import crop
 from livecam.mark import Payload, badge, read, short_id
 from livecam.pipeline import Choice, Pipeline, cover_locally
 from livecam.telemetry import Telemetry
@@ -196,3 +198,50 @@ def test_a_marker_that_fails_on_the_cover_too_lets_nothing_out(monkeypatch: pyte
     made.stages.mark = raising
     with pytest.raises(StageError):
         made.process(frame(40))
+
+
+@pytest.mark.parametrize("light", [1.0, 0.35])
+def test_a_swap_that_returns_the_wearers_own_face_is_covered_in_that_frame(light: float) -> None:
+    """In the dark too, where the colours' matching makes another picture of it."""
+    made = pipeline()
+    seq = settle(made)
+    made.stages.swap = lambda crop, face, alignment: Swapped(np.clip(crop * light, 0, 255).astype(np.uint8), np.full(crop.shape[:2], 255, np.uint8))
+    done = made.process(frame(seq))
+    assert (done.verdict, done.reason) == (Verdict.COVER, "the drawing is the wearer's own face")
+    assert blocks(done.image) <= 17
+
+
+class Examined:
+    """An examiner that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.pairs: list[second.Pair] = []
+        self.why = ""
+
+    def is_due(self, now_ns: int) -> bool:
+        return not self.pairs
+
+    def offer(self, pair: second.Pair, now_ns: int) -> None:
+        self.pairs.append(pair)
+
+    def reason(self) -> str:
+        return self.why
+
+
+def test_the_second_opinion_sees_the_face_before_and_after_and_what_it_says_counts() -> None:
+    made = pipeline()
+    seq = settle(made)
+    made.now_worn("noor")
+    examiner = made.examiner = Examined()
+    shot = frame(seq)
+    raw = shot.image.copy()
+    done = made.process(shot)
+    (pair,) = examiner.pairs
+    alignment = made.stages.align(FIVE, CropSpec(128))
+    assert pair.persona == "noor" and np.array_equal(pair.wearer, crop(raw, alignment)) and np.array_equal(pair.finished, crop(done.image, alignment))
+    assert np.allclose(pair.five_px, FIVE @ alignment.matrix[:, :2].T + alignment.matrix[:, 2], atol=1e-3)
+    examiner.why = second.LOOKS_LIKE_YOU
+    done = made.process(frame(seq + 1))
+    assert (done.verdict, done.reason) == (Verdict.COVER, second.LOOKS_LIKE_YOU) and blocks(done.image) <= 17
+    examiner.why = ""
+    assert made.process(frame(seq + 2)).verdict is Verdict.LIVE

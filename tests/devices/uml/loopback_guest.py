@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import numpy as np
 
 from livecam.config import OutputConfig
 from livecam.errors import OutputError, OutputLostError
+from livecam.guard.cover import slate
 from livecam.output import _openers, _v4l2, file, v4l2
 from livecam.types import U8, State, VideoFormat
 
@@ -39,6 +41,10 @@ for line in sys.stdin:
         answer["held"] = held.read()[0]
     elif order == "release":
         held.release()
+    elif order == "go on":
+        images = [image for ok, image in (held.read() for _ in range(frames)) if ok]
+        np.save(kept, np.array(images[-3:]))
+        answer["frames"] = len(images)
     else:
         capture, images, times = cv2.VideoCapture(device, cv2.CAP_V4L2), [], []
         for _ in range(frames):
@@ -73,6 +79,23 @@ from livecam.types import VideoFormat
 with v4l2.open(sys.argv[1], VideoFormat(640, 360, 30.0), OutputConfig(), None):
     print("open", flush=True); time.sleep(30)
 """
+
+
+DYING_LIVECAM = """
+import os, sys, time
+import numpy as np
+from livecam.config import OutputConfig
+from livecam.guard.cover import slate
+from livecam.output import v4l2
+from livecam.types import State, VideoFormat
+image = np.full((360, 640, 3), (40, 90, 200), np.uint8)
+with v4l2.open(sys.argv[1], VideoFormat(640, 360, 30.0), OutputConfig(), None) as output:
+    output.set_last_line(slate(640, 360, "livecam is not running"))
+    print(int(output.has_last_line), flush=True)
+    while True:
+        output.send(image, 0, State.LIVE); time.sleep(1 / 30)
+"""
+"""Sends one plain picture until it is killed."""
 
 
 def picture(index: int, fmt: VideoFormat = FORMAT) -> U8:
@@ -231,6 +254,25 @@ def second_livecam() -> dict[str, Any]:
         return {"words": words, "pid": other.pid, "frames_after_kill": said["frames"]}
 
 
+def last_line() -> dict[str, Any]:
+    """What a reader sees when livecam is stopped, and when it is killed: the slate, from the driver itself."""
+    told: dict[str, Any] = {}
+    with device(exclusive=1):
+        writer = guest.child(DYING_LIVECAM, DEVICE)
+        assert writer.stdout is not None
+        told["set"] = writer.stdout.readline().strip()
+        told["held"] = READERS[0].order("hold")["held"]
+        expected = cv2.cvtColor(cv2.cvtColor(slate(640, 360, "livecam is not running"), cv2.COLOR_BGR2YUV_I420), cv2.COLOR_YUV2BGR_I420)
+        for name, number in (("stopped", signal.SIGSTOP), ("killed", signal.SIGKILL)):
+            os.kill(writer.pid, number)
+            told[name] = READERS[0].order("go on", 8)["frames"]
+            images = np.load(KEPT)
+            told[f"{name}_worst"] = int(np.abs(images[-1].astype(int) - expected).max()) if len(images) else -1
+        writer.wait()
+        READERS[0].order("release")
+    return told
+
+
 def _busy(exclusive: int) -> dict[str, Any]:
     with device(exclusive):
         writer = guest.child(FOREIGN_WRITER, DEVICE, 4)
@@ -310,7 +352,7 @@ def disk_full() -> dict[str, Any]:
 if __name__ == "__main__":
     cv2.setNumThreads(1)
     READERS.append(Reader())
-    chosen = [absent, content_i420, content_yuyv, second_use, trap, second_livecam, busy_exclusive, busy_shared]
+    chosen = [absent, content_i420, content_yuyv, second_use, trap, second_livecam, last_line, busy_exclusive, busy_shared]
     chosen += [lingering_reader, contract, disk_full]
     guest.run(*[scenario for scenario in chosen if not sys.argv[2:] or scenario.__name__ in sys.argv[2:]])
     READERS[0].process.kill()

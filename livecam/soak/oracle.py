@@ -1,4 +1,4 @@
-"""The leak oracle: a canary on every raw face pixel, and a correlator that finds it in what went on air. Knows nothing of livecam.
+"""The leak oracle: a canary on every raw face pixel, and a correlator that finds it in what went on air. Knows nothing of the guard.
 
 Canary: two layers of square chips, 2 px and 4 px wide, each +1 or -1 by a fair coin (seeded), locked to the picture's grid; the scene adds
 AMPLITUDE times them wherever a pixel of a face is.  So the oracle needs to know neither where a face is, nor which frame it looks at.
@@ -15,7 +15,7 @@ in a frame below P_FRAME = 1e-9 (union bound).  At 480x270 that is T = 242,644 a
 The 25-frame test takes sum(r) over the frames in place of r: the same signs, so the same bound.
 
 Power.  A canary of amplitude a among residuals of standard deviation d gives z = sqrt(n) a / sqrt(a^2 + d^2) in a window of n chips: a raw 32-px
-patch (n = 256) 11 to 14, a blend of a quarter about 20 (see tests/unit/test_guard_leak.py).
+patch (n = 256) 11 to 14, a blend of a quarter about 20 (see tests/unit/test_soak_oracle.py).
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
+from livecam.types import F32, U8
 
 P_FRAME = 1e-9
 """Chance of a false alarm in a frame, at most."""
@@ -130,7 +128,7 @@ def _residual(green: F32, chip: int, shape: tuple[int, ...]) -> F32:
     rows, columns = shape[:2]
     chips = cv2.resize(green[: rows * chip, : columns * chip], (columns, rows), interpolation=cv2.INTER_AREA)
     chips -= cv2.blur(chips, (RING, RING))
-    return np.clip(chips, -CLIP, CLIP, out=chips)
+    return np.clip(chips, -CLIP, CLIP).astype(np.float32, copy=False)
 
 
 def _strongest(values: F32, signs: F32, chip: int, summed: bool) -> Sighting:

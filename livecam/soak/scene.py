@@ -1,4 +1,4 @@
-"""A synthetic camera for the leak test: people before a room, in motion, with a canary on every face pixel, and events that try the guard.
+"""A synthetic camera: people before a room, in motion, with a canary on every face pixel, and events that try the guard.
 
 Everything follows from (seed, index): any frame can be drawn at any time, in any process.
 
@@ -8,27 +8,29 @@ Convention: an actor's sprite has its face's middle at (0, 0); `Pose` takes spri
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import cv2
 import numpy as np
-from _oracle import Canary
 from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
+from livecam import persona
+from livecam.persona.embed import FIVE_OF_MESH
+from livecam.soak.kinds import Event, Schedule
+from livecam.soak.oracle import Canary
+from livecam.types import F32, MESH_POINTS, U8, Persona
 
 WEARER, OTHER = 0, 1
-EVENT_FRAMES = 190
-"""One event in so many frames; its first BEFORE frames are healthy."""
-BEFORE = 30
-LASTS = 70
-LONG = 130
-"""Frames for which the chair stays empty: long enough for an empty picture to go on air."""
-SCENE_EVENTS = ("no face", "leaves and comes back", "second person", "entry left", "entry right", "entry above", "entry below", "fast turn")
-STAGE_EVENTS = tuple(f"exception in {stage}" for stage in ("search", "track", "align", "crop", "swap", "colour", "mask", "blend"))
-DRAW_EVENTS = ("NaN crop", "black crop", "stale mask", "empty mask", "nothing drawn")
-PROCESS_EVENTS = ("SIGKILL", "SIGSTOP, SIGCONT", "kill in mid-write", "camera gone")
-KINDS = SCENE_EVENTS + STAGE_EVENTS + DRAW_EVENTS + PROCESS_EVENTS
+INTERIOR = 0.75
+"""What of a face may never be seen: its outline drawn in by this factor. Outside, persona and wearer fade into each other."""
+LARGEST_FACE = 0.55
+"""Of the frame's height: sprites are kept no larger than this needs."""
+BODY = 1.2
+"""A portrait ends at the shoulders; below it, its last row goes on for this share of its height."""
+WORN = "noor"
+"""As app/build.py chooses."""
+BACKDROP_APART = 14
+"""Grey levels from a portrait's plain backdrop that are the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,50 +73,68 @@ class Shown:
     inside: float
 
 
-def astronaut() -> Sprite:
-    """NASA's portrait of Eileen Collins (public domain), cut out of scikit-image's picture."""
-    from skimage.data import astronaut as picture
+def sprite(portrait: Persona, face_height_px: int) -> Sprite:
+    """The person of a portrait, cut out of its plain backdrop, the face `face_height_px` high."""
+    picture, mesh = portrait.images["neutral"], portrait.meshes["neutral"][:MESH_POINTS, :2]
+    alpha = _cut_out(picture)
+    height, width = alpha.shape
+    body = ((0, round(BODY * height)), (0, 0), cv2.BORDER_REPLICATE)
+    bgra = np.dstack((_longer(picture, *body), _longer(alpha, *body)))
+    low, high = mesh.min(axis=0), mesh.max(axis=0)
+    scale = min(1.0, face_height_px / float(high[1] - low[1]))
+    size = (max(1, round(width * scale)), max(1, round(bgra.shape[0] * scale)))
+    small = cast(U8, cv2.resize(bgra, size, interpolation=cv2.INTER_AREA))
+    share = np.array(size, np.float64) / (width, bgra.shape[0])
+    origin = ((low + high) / 2.0 + 0.5) * share - 0.5
 
-    image = np.ascontiguousarray(picture()[4:300, 66:396, ::-1])
-    alpha = np.zeros(image.shape[:2], np.uint8)
-    cv2.ellipse(alpha, (161, 92), (72, 80), 0, 0, 360, 255, -1)
-    cv2.fillPoly(alpha, [np.array(((0, 296), (44, 196), (105, 148), (235, 152), (296, 212), (326, 296)), np.int32)], 255)
-    alpha = cv2.GaussianBlur(alpha, (9, 9), 0)
-    origin = (157.0, 123.0)
-    turn = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
-    oval = np.stack((30.0 * np.cos(turn), 40.0 * np.sin(turn) - 3.0), axis=1).astype(np.float32)
-    five = np.array(((136, 98), (178, 99), (156, 123), (141, 140), (176, 139)), np.float32) - np.array(origin, np.float32)
-    return Sprite(np.dstack((image, alpha)), origin, oval, five, 107.0)
+    def placed(points: F32) -> F32:
+        return (((points + 0.5) * share - 0.5) - origin).astype(np.float32)
+
+    hull = cast(F32, cv2.convexHull(np.ascontiguousarray(mesh, np.float32)).reshape(-1, 2))
+    middle = hull.mean(axis=0)
+    five = portrait.meshes["neutral"][list(FIVE_OF_MESH), :2]
+    interior = placed(middle + (hull - middle) * np.float32(INTERIOR))
+    return Sprite(small, (float(origin[0]), float(origin[1])), interior, placed(five), float(high[1] - low[1]) * float(share[1]))
 
 
-def another(sprite: Sprite) -> Sprite:
-    """Somebody else: mirrored, darker, of another tone and form."""
-    bgra = np.ascontiguousarray(sprite.bgra[:, ::-1])
-    table = np.clip(255.0 * (np.arange(256)[:, None] / 255.0) ** np.array((1.5, 1.35, 1.2)), 0, 255).astype(np.uint8)
-    for channel in range(3):
-        bgra[..., channel] = cv2.LUT(bgra[..., channel], np.ascontiguousarray(table[:, channel]))
-    flip = np.array((-1.0, 1.0), np.float32)
-    five = (sprite.five_px * flip)[[1, 0, 2, 4, 3]]
-    return Sprite(bgra, (bgra.shape[1] - 1 - sprite.origin_px[0], sprite.origin_px[1]), sprite.oval_px * flip, five, sprite.face_height)
+def _cut_out(picture: U8) -> U8:
+    """(H, W) uint8 alpha of a person before a plain backdrop; a head cut off by the picture's upper edge is rounded."""
+    height, width = picture.shape[:2]
+    backdrop = np.median(picture[: height // 3, : width // 40].reshape(-1, 3), axis=0)
+    apart = np.abs(picture.astype(np.int16) - backdrop.astype(np.int16)).max(axis=2)
+    alpha = np.where(apart > BACKDROP_APART, 255, 0).astype(np.uint8)
+    alpha = cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    outside = np.pad(alpha, 1)
+    cv2.floodFill(outside, None, (0, 0), 128)  # grey eyes and hair are holes, not backdrop
+    alpha = np.where(outside[1:-1, 1:-1] == 128, 0, 255).astype(np.uint8)
+    round_head = np.zeros_like(alpha)
+    cv2.ellipse(round_head, (width // 2, height), (round(0.75 * width), height), 0, 180, 360, 255, -1)
+    return cast(U8, cv2.GaussianBlur(cv2.bitwise_and(alpha, round_head), (5, 5), 0))
+
+
+def _longer(picture: U8, down: tuple[int, int], across: tuple[int, int], how: int) -> U8:
+    return cast(U8, cv2.copyMakeBorder(picture, *down, *across, how))
+
+
+def two_people(seed: int) -> tuple[str, str]:
+    """Two of the personas that ship, by seed; never the one that is worn when none is named."""
+    names = [name for name in persona.names() if name != WORN]
+    first, second = np.random.default_rng((seed, 4)).permutation(len(names))[:2]
+    return names[first], names[second]
 
 
 class Scene:
     """The camera's pictures. width_px, height_px: multiples of 4."""
 
-    def __init__(self, seed: int, width_px: int = 480, height_px: int = 270, canary: Canary | None = None) -> None:
-        self.seed, self.size_px = seed, (width_px, height_px)
-        self.canary = canary or Canary(seed, width_px, height_px)
-        person = astronaut()
-        self.sprites = (person, another(person))
+    def __init__(self, seed: int, width_px: int, height_px: int, schedule: Schedule) -> None:
+        self.seed, self.size_px, self.schedule = seed, (width_px, height_px), schedule
+        self.canary = Canary(seed, width_px, height_px)
+        largest = round(LARGEST_FACE * height_px)
+        self.people = two_people(seed)
+        self.sprites = tuple(sprite(persona.load(name), largest) for name in self.people)
         random = np.random.default_rng((seed, 1))
-        self._room = _room(random, width_px, height_px)
+        self.room = _room(random, width_px, height_px)
         self._noise = [random.normal(0.0, 2.0, (height_px, width_px, 3)).astype(np.int16) for _ in range(5)]
-
-    def event(self, index: int) -> tuple[str, int, int]:
-        """(kind, number of the event, frames since it began; negative: not yet, `lasts(kind)` or more: over) at frame `index`."""
-        number = index // EVENT_FRAMES
-        order = np.random.default_rng((self.seed, 2, number // len(KINDS))).permutation(len(KINDS))
-        return KINDS[order[number % len(KINDS)]], number, index % EVENT_FRAMES - BEFORE
 
     def cast(self, index: int) -> list[tuple[int, Pose]]:
         """Who is in the picture."""
@@ -124,10 +144,10 @@ class Scene:
             width * (0.42 + 0.03 * np.sin(1.1 * t)), height * (0.45 + 0.012 * np.sin(1.7 * t)), height * (0.46 + 0.02 * np.sin(0.6 * t)),
             4.0 * float(np.sin(0.9 * t)), 1.0 - 0.06 * abs(float(np.sin(0.7 * t))),
         )
-        kind, number, since = self.event(index)
-        if not 0 <= since < lasts(kind) or kind not in SCENE_EVENTS:
+        event = self.schedule.at(index)
+        if not event.active or event.kind.room != "scene":
             return [(WEARER, wearer)]
-        return _played(kind, np.random.default_rng((self.seed, 3, number)), since, wearer, self.size_px)
+        return _played(event, np.random.default_rng((self.seed, 3, event.number)), wearer, self.size_px)
 
     def truth(self, index: int) -> list[Shown]:
         """Faces in frame `index`, those in front last."""
@@ -144,7 +164,7 @@ class Scene:
 
     def draw(self, index: int) -> U8:
         """(H, W, 3) uint8 BGR: the raw picture, the canary on every face."""
-        image = self._room.copy()
+        image = self.room.copy()
         for actor, pose in self.cast(index):  # whoever is in front covers the canary behind
             sprite = self.sprites[actor]
             self._place(image, sprite, pose)
@@ -167,11 +187,6 @@ class Scene:
         part[:] = np.rint(part + share * (placed[y : y + h, x : x + w, :3] - part.astype(np.float32))).astype(np.uint8)
 
 
-def lasts(kind: str) -> int:
-    """Frames that an event takes."""
-    return LONG if kind in ("no face", "leaves and comes back") else LASTS
-
-
 def _room(random: np.random.Generator, width: int, height: int) -> U8:
     """A wall with a gradient, a window, a shelf and a plant."""
     down, across = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -187,14 +202,15 @@ def _room(random: np.random.Generator, width: int, height: int) -> U8:
     return image
 
 
-def _played(kind: str, random: np.random.Generator, since: int, wearer: Pose, size_px: tuple[int, int]) -> list[tuple[int, Pose]]:
+def _played(event: Event, random: np.random.Generator, wearer: Pose, size_px: tuple[int, int]) -> list[tuple[int, Pose]]:
     """The cast while a scene event goes on."""
     width, height = size_px
+    kind, since, lasts = event.kind.name.removeprefix("scene: "), event.since, event.kind.lasts
     if kind == "no face":
         return []
     if kind == "leaves and comes back":
         side = 1.0 if random.random() < 0.5 else -1.0
-        gone = np.clip(min(since, LONG - since) / random.integers(8, 22), 0.0, 1.0)
+        gone = np.clip(min(since, lasts - since) / random.integers(8, 22), 0.0, 1.0)
         return [(WEARER, replace(wearer, x_px=wearer.x_px + side * gone * 0.95 * width))]
     if kind == "fast turn":  # a flat picture squeezed to 0.7, the cosine of 45 degrees: squeezed more it is no head that a tracker knows
         turn = float(np.sin(since * random.uniform(0.2, 0.5)))
@@ -211,6 +227,6 @@ def _played(kind: str, random: np.random.Generator, since: int, wearer: Pose, si
         "entry below": (home[0], height + size),
     }[kind]
     stop = (width * 0.13, home[1]) if kind == "entry left" else home
-    share = float(np.clip(min(since, LASTS - since) / random.integers(6, 24), 0.0, 1.0)) * random.uniform(0.35, 1.0)
+    share = float(np.clip(min(since, lasts - since) / random.integers(6, 24), 0.0, 1.0)) * random.uniform(0.35, 1.0)
     pose = Pose(start[0] + share * (stop[0] - start[0]), start[1] + share * (stop[1] - start[1]), size, random.uniform(-15.0, 15.0))
     return [(WEARER, wearer), (OTHER, pose)] if random.random() < 0.6 else [(OTHER, pose)]
