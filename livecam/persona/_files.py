@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from livecam.errors import PersonaError
+from livecam import _shipped
+from livecam.errors import ModelFileError, PersonaError
 from livecam.types import F32, MESH_POINTS_WITH_IRIS, U8, Persona
 
 FOLDER = Path(__file__).parent / "files"
@@ -109,7 +110,7 @@ def find(id_or_path: str | Path) -> Path:
     """The file of a persona: a shipped id, or a path. Raises PersonaError, naming those there are."""
     text = str(id_or_path)
     if text in names():
-        return FOLDER / (text + SUFFIX)
+        return _released(FOLDER / (text + SUFFIX))
     path = Path(id_or_path)
     try:
         if path.is_file():
@@ -118,6 +119,15 @@ def find(id_or_path: str | Path) -> Path:
         raise PersonaError(f"persona {text[:80]!r} is no usable path: {error}") from error
     there = ", ".join(names()) or "none"
     raise PersonaError(f"persona {text[:80]!r} is neither a persona that ships with livecam ({there}) nor a file; see `livecam persona list`")
+
+
+def _released(path: Path) -> Path:
+    """A persona of livecam's own, if it is the one that was released. Raises PersonaError."""
+    try:
+        _shipped.check_file(path)
+    except ModelFileError as error:
+        raise PersonaError(str(error)) from error
+    return path
 
 
 class _Reader:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from livecam import store
+from livecam import _shipped, store
 from livecam.errors import ModelFileError
 from livecam.types import CropSpec
 
@@ -137,7 +137,9 @@ class _Table:
 def read_card(path: Path) -> GeneratorCard:
     """The card in a TOML file. Raises ModelFileError naming the field that is wrong."""
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        written = path.read_bytes()
+        _shipped.check(path, written)
+        data = tomllib.loads(written.decode("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"model card {path} cannot be read: {error}") from error
     top = _Table(path, "", data)

@@ -104,7 +104,7 @@ except MissingExtraError as error:
 def test_every_module_imports_without_the_extras() -> None:
     code = f"""
 import sys, pkgutil, importlib
-for name in ("pyvirtualcam", "pygame", "av", "insightface", "onnx", "tensorrt_rtx", "tensorrt", "cuda", "torch", "triton", "c2pa", "cryptography"):
+for name in ("pyvirtualcam", "pygame", "av", "insightface", "onnx", "tensorrt_rtx", "tensorrt", "cuda", "torch", "triton", "c2pa"):
     sys.modules[name] = None
 import livecam
 for module in pkgutil.walk_packages(livecam.__path__, "livecam."):
