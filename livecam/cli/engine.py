@@ -20,7 +20,7 @@ from livecam._sealed import Entry
 from livecam.cli import models
 from livecam.config import RunConfig
 from livecam.errors import LivecamError, ModelError, ModelFileError, RuntimeAbsentError, UsageError
-from livecam.runtimes import _engines, _nvidia, _trt
+from livecam.runtimes import _engines, _memory, _nvidia, _trt
 from livecam.store import Store
 
 app = App(name="engine", help="Build, list, verify and clean TensorRT engines (extra `tensorrt`).")
@@ -66,6 +66,8 @@ def build(
         store = Store(cache_dir or RunConfig().cache_dir, progress)
         wanted = {name: _file(store, name) for name in networks or tuple(NETWORKS)}
     given = _shapes(shape)
+    if any(name not in store.cards for name in wanted):
+        _memory.bound_process()
     kept, failures = _engines.cache(store.compiled_dir), list[str]()
     for job in _jobs(wanted, given, arch, package):
         try:
