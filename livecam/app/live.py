@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from livecam import persona
+from livecam.app import control
 from livecam.app.keep import Keeper
 from livecam.app.outputs import Outputs
 from livecam.app.stats import Stats
@@ -72,6 +73,7 @@ class Live:
         self._air = Air(config.guard.hold_ms, 1e3 / asked.fps)
         self.stats = Stats()
         self._outputs: Outputs | None = None
+        self._control: control.ControlSocket | None = None
         self._personas = _personas()
         self._persona = ""
         self._camera: dict[str, Any] = {}
@@ -108,6 +110,7 @@ class Live:
             conversion = self._config.capture.camera if self._lossless else ""
             self._outputs = Outputs(self._config.output, self._output_format(), self, self.note, conversion, self._keeper.sign)
             self._outputs.open()
+            self._control = control.opened(self, self.note) if self._config.output.control else None
         except BaseException:
             self.close()
             raise
@@ -118,6 +121,8 @@ class Live:
 
     def close(self) -> None:
         """Finishes the outputs, ends the worker. May be called again."""
+        if self._control is not None:
+            self._control.close()
         if self._outputs is not None:
             self._outputs.close()
         self._keeper.close()
@@ -423,6 +428,7 @@ class Live:
         """What runs, and why: shown once at the start."""
         lines = [f"camera   {self._camera.get('name', 'not open yet')}", *(f"         {note}" for note in self._camera.get("notes", ()))]
         lines += [f"output   {text}" for text in self.outputs]
+        lines += [f"control  livecam ctl ({self._control.path})"] if self._control is not None else []
         lines += [f"{part:<8} {licence}" for part, licence in self._licences.items()]
         lines += [f"note     {note}" for note in self._notes if note not in self._camera.get("notes", ())]
         return "\n".join(lines)

@@ -27,6 +27,7 @@ for example `[run]` with `persona = "..."`.
 
 VERBS = {
     "run": "Mask the face and send the picture to a virtual camera, the page, a window or a file.",
+    "ctl": "Command a run from elsewhere: cover, persona, snapshot, status, quit.",
     "devices": "List cameras and outputs, and what to type to choose one.",
     "models": "List, fetch and verify model files.",
     "persona": "List personas, or show one.",

@@ -32,7 +32,7 @@ def check_room(size_bytes: int, name: str) -> None:
 
 
 def bound_process(bytes_more: int | None = None) -> int | None:
-    """From now on this process may take at most `bytes_more` bytes of memory beyond what it has (None: what is free on the machine, less SPARE_BYTES).
+    """From now on this process may take at most `bytes_more` bytes beyond what it has (None: what is free on the machine, less SPARE_BYTES).
 
     For a process that opens foreign networks. Returns the bound in bytes; None where the system has no such bound. An older, lower one stays.
     """
