@@ -155,7 +155,7 @@ class ControlSocket:
                 why = f"{MAX_CLIENTS} programs are connected already"
             if why:
                 self._say(client, {"ok": False, "why": why})
-                connection.close()
+                self._leave(client)
                 return
             self._clients[connection.fileno()] = client
             self._selector.register(connection, selectors.EVENT_READ)
@@ -189,7 +189,8 @@ class ControlSocket:
         return True
 
     def _leave(self, client: _Client) -> None:
-        if self._clients.pop(client.connection.fileno(), None) is not None:
+        if self._clients.get(client.connection.fileno()) is client:
+            del self._clients[client.connection.fileno()]
             self._selector.unregister(client.connection)
         client.connection.setblocking(False)
         with contextlib.suppress(OSError):  # what is left unread would take the last answer with it
