@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from livecam import _fetch, _shipped
+from livecam import _fetch, _shipped, _toml
 from livecam._fetch import FetchError, Source
 from livecam._locks import locked
 from livecam.errors import ModelFileError, UsageError
@@ -78,8 +77,7 @@ class Checked:
 def read_card(path: Path) -> Card:
     """The card in a TOML file. Raises ModelFileError when it is none, or lacks a field."""
     try:
-        written = path.read_bytes()
-        data = tomllib.loads(written.decode("utf-8"))
+        data, written = _toml.read(path)
         sources = tuple(Source.from_table(s) for s in data.get("sources", []))
         texts = (data["id"], data["file"], data["purpose"], data["licence"], data["sha256"].lower())
         card = Card(*texts, int(data["size_bytes"]), sources, tuple(data.get("used_by", ())), data.get("shipped") is True, data)

@@ -285,38 +285,49 @@ class Live:
     def _hear_all(self) -> None:
         for name, *values in self._supervisor.messages():
             hear = getattr(self, f"_on_{name}", None)
-            if hear is not None:
+            if hear is None:
+                continue
+            try:
                 hear(*values)
+            except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+                # What main goes on is never what the worker says: one that says nonsense is as good as dead.
+                self._supervisor.restart(f"it said {str(name)[:20]!r} in a form that is not known: {error}")
 
     def _on_camera(self, what: dict[str, Any]) -> None:
-        self._camera = what
-        for text in what.get("notes", ()):
-            self.note(text)
+        before, self._camera = self._camera, what
+        try:
+            self._output_format()
+            for text in what.get("notes", ()):
+                self.note(str(text))
+        except BaseException:
+            self._camera = before
+            raise
 
     def _on_ready(self, licences: dict[str, str]) -> None:
+        licences = {str(part): str(licence) for part, licence in licences.items()}
         self._licences, self._ready, self._lost, self._paused = licences, True, None, False
         self._keeper.drawn_by(licences.get("generator", ""))
         if self._persona_wanted:
             self._supervisor.send("persona", self._persona_wanted)
 
     def _on_lost(self, why: str | None) -> None:
-        self._lost = why
-        self.note(why if why else "the camera is back")
+        self._lost = None if why is None else str(why)
+        self.note(self._lost or "the camera is back")
 
     def _on_persona(self, which: str) -> None:
-        self._persona = which
         self._marker.wear(which)
+        self._persona = which
         self._keeper.worn(which, self._marker)
 
     def _on_note(self, text: str) -> None:
-        self.note(text)
+        self.note(str(text))
 
     def _on_progress(self, text: str) -> None:
-        self._progress(text)
-        self._why = text
+        self._why = str(text)
+        self._progress(self._why)
 
     def _on_status(self, status: dict[str, Any]) -> None:
-        self.stats.worker = status
+        self.stats.worker = {"drops": int(status.get("drops", 0)), "reason": str(status.get("reason", "")), "governor": str(status.get("governor", ""))}
 
     def _on_ended(self) -> None:
         self._ending = True
@@ -324,7 +335,7 @@ class Live:
     def _on_fatal(self, text: str, exit_code: int) -> None:
         if not self._ready:
             error = LivecamError(text)
-            error.exit_code = exit_code
+            error.exit_code = int(exit_code)
             raise error
         self.note(text)
 
