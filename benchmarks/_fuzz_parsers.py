@@ -122,8 +122,8 @@ def _blockwise() -> bytes:
     nodes = [helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"], axis=0, block_size=2), helper.make_node("Reshape", ["d", "to"], ["r"]),
              helper.make_node("MatMul", ["x", "r"], ["y"])]  # fmt: skip
     floats = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(nodes, "blocks", [helper.make_tensor_value_info("x", floats, [1, 4])], [helper.make_tensor_value_info("y", floats, [1, 8])],
-                              [numpy_helper.from_array(v, k) for k, v in weights.items()])  # fmt: skip
+    given, made = (helper.make_tensor_value_info(name, floats, [1, size]) for name, size in (("x", 4), ("y", 8)))
+    graph = helper.make_graph(nodes, "blocks", [given], [made], [numpy_helper.from_array(v, k) for k, v in weights.items()])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
 
 

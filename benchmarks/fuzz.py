@@ -41,7 +41,8 @@ KILL_CPU_S = 3.0
 MOST_BYTES = 256 << 20
 POLL_S = 0.1
 TOLD = struct.Struct("<qdqqdq")
-"""What a process tells while it works: the mutant at hand, its own CPU seconds when it began, accepted, refused, the slowest's CPU seconds and number."""
+"""What a process tells while it works: the mutant at hand, its own CPU seconds when it began, accepted, refused, the slowest's CPU seconds and
+number."""
 KEEP_FAULTS = 20
 
 
@@ -51,7 +52,7 @@ def read_one(take: Take, refusals: tuple[type[BaseException], ...], data: bytes)
         return "accepted" if take(data) else "refused"
     except refusals:
         return "refused"
-    except BaseException as error:  # noqa: BLE001 - whatever else it is, is what is looked for
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -107,10 +108,11 @@ def part(name: str, seed: int, first: int, last: int) -> dict[str, Any]:
             out["slowest_cpu_ms"], out["slowest"] = round(slow_s * 1e3, 2), slow
         if process.returncode == 0:
             break
-        if at < first or not at and not first and "good files are refused" in wrong:
+        if at < first or (not at and not first and "good files are refused" in wrong):
             raise SystemExit(f"{name}: the process did not begin: {wrong.strip()[-500:]}")
         last_line = (wrong.strip().splitlines() or [""])[-1][:200]
-        out["faults"].append({"number": at, "said": f"took more than {KILL_CPU_S:g} s" if hung else f"the process ended ({process.returncode}) {last_line}"})
+        ended = f"took more than {KILL_CPU_S:g} s" if hung else f"the process ended ({process.returncode}) {last_line}"
+        out["faults"].append({"number": at, "said": ended})
         first = at + 1
     return out
 
@@ -139,8 +141,8 @@ def run(name: str, count: int, seed: int, results: dict[str, Any], path: Path) -
             return True
     row = results["parsers"].get(name, {})
     if row.get("seed") != seed:
-        row = {"what": parser.what, "seed": seed, "tried": 0, "accepted": 0, "refused": 0, "faults": 0, "kinds": {}, "numbers": [], "slowest_cpu_ms": 0.0,
-               "grown_mb": 0, "cpu_s": 0.0}  # fmt: skip
+        row = {"what": parser.what, "seed": seed, "tried": 0, "accepted": 0, "refused": 0, "faults": 0, "kinds": {}, "numbers": [],
+               "slowest_cpu_ms": 0.0, "grown_mb": 0, "cpu_s": 0.0}  # fmt: skip
     while row["tried"] < count:
         first, last = row["tried"], min(row["tried"] + PART, count)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -178,7 +180,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """0 when there was no fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parser", default="all", help=f"all, or of these by commas: {', '.join(PARSERS)}")
-    parser.add_argument("--count", type=int, default=0, help="mutants in all, those of earlier runs with this seed counted; 0: as in the committed results")
+    parser.add_argument("--count", type=int, default=0, help="mutants in all, earlier runs with this seed counted; 0: as in the results")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--show", default="", metavar="PARSER/SEED/NUMBER")

@@ -327,7 +327,8 @@ class Live:
         self._progress(self._why)
 
     def _on_status(self, status: dict[str, Any]) -> None:
-        self.stats.worker = {"drops": int(status.get("drops", 0)), "reason": str(status.get("reason", "")), "governor": str(status.get("governor", ""))}
+        texts = {key: str(status.get(key, "")) for key in ("reason", "governor")}
+        self.stats.worker = {"drops": int(status.get("drops", 0)), **texts}
 
     def _on_ended(self) -> None:
         self._ending = True
