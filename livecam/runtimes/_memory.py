@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import psutil
-
 from livecam.errors import ModelFileError
 
 COPIES = 3
@@ -21,9 +19,16 @@ LEAST_BYTES = 1536 << 20
 """A bound is never lower than this above what the process has: livecam itself needs half of it."""
 
 
+def free_bytes() -> int:
+    """Memory that this machine can give without swapping."""
+    import psutil  # hardly any worker opens foreign networks
+
+    return psutil.virtual_memory().available
+
+
 def check_room(size_bytes: int, name: str) -> None:
     """Raises ModelFileError when this machine has no room to load a model file of that size."""
-    free, wanted = psutil.virtual_memory().available, COPIES * size_bytes
+    free, wanted = free_bytes(), COPIES * size_bytes
     if wanted > free:
         raise ModelFileError(
             f"{name} has {size_bytes >> 20} MB, and loading it takes up to {wanted >> 20} MB of memory; {free >> 20} MB are free. "
@@ -40,7 +45,7 @@ def bound_process(bytes_more: int | None = None) -> int | None:
         return None
     import resource
 
-    more = max(psutil.virtual_memory().available - SPARE_BYTES, LEAST_BYTES) if bytes_more is None else bytes_more
+    more = max(free_bytes() - SPARE_BYTES, LEAST_BYTES) if bytes_more is None else bytes_more
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     allowed = [limit for limit in (_data_bytes() + more, soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(allowed), hard))
