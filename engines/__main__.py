@@ -42,6 +42,10 @@ def _train(argv: list[str]) -> int:
 
 
 def _export(argv: list[str]) -> int:
+    if argv[:1] == ["sign"]:
+        from engines.export.sign import main as sign
+
+        return sign(argv[1:])
     if argv[:1] == ["parser"]:
         from engines.export.parser import main as parser
 

@@ -108,6 +108,8 @@ class OutputConfig:
     """The outputs' own size, such as 1920x1080; empty follows the camera."""
     port: int = 0
     """Port of the page on this machine; 0 picks a free one."""
+    control: bool = True
+    """Listen to `livecam ctl` on a socket that only your own programs can open."""
     open_browser: bool = True
     """Open the page in a browser when there is no virtual camera to look at."""
 

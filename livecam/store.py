@@ -1,9 +1,11 @@
 """Model cards to verified files.
 
 A card (livecam/cards/*.toml) says what a file is, its SHA-256 and where it may come from. The store fetches it on first use, keeps it in
-`<cache>/models/`, and hands out nothing whose SHA-256 is not the card's. Files whose card says `shipped = true` lie in livecam/weights.
+`<cache>/models/`, and hands out nothing whose SHA-256 is not the card's. Files whose card says `shipped = true` lie in livecam/weights. livecam's own
+cards must be those that were released (_shipped), before any file is taken on their word.
 
     Store(cache_dir).path("yunet")            -> Path of the verified file, fetched when it is missing
+    Store(cache_dir).read("yunet")            -> its bytes, those that were verified
     Store(cache_dir).fetch("yunet")           -> the same, but a damaged file is replaced
     Store(cache_dir).check("yunet")           -> Checked: what is there, by a full hash
 
@@ -17,15 +19,14 @@ import hashlib
 import json
 import os
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from livecam import _fetch
+from livecam import _fetch, _shipped, _toml
 from livecam._fetch import FetchError, Source
 from livecam._locks import locked
 from livecam.errors import ModelFileError, UsageError
@@ -46,7 +47,7 @@ class Card:
     """What a model file is.
 
     sha256: 64 hex digits; size_bytes: of the file; sources: tried in order; used_by: members of rooms that open it ("detect/yunet"); shipped:
-    the file comes with livecam and is never fetched; data: the whole card, as read.
+    the file comes with livecam and is never fetched; data: the whole card, as read; origin: the card's own file and its SHA-256 when it was read.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Card:
     used_by: tuple[str, ...] = ()
     shipped: bool = False
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    origin: tuple[Path, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,11 @@ class Checked:
 def read_card(path: Path) -> Card:
     """The card in a TOML file. Raises ModelFileError when it is none, or lacks a field."""
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data, written = _toml.read(path)
         sources = tuple(Source.from_table(s) for s in data.get("sources", []))
         texts = (data["id"], data["file"], data["purpose"], data["licence"], data["sha256"].lower())
         card = Card(*texts, int(data["size_bytes"]), sources, tuple(data.get("used_by", ())), data.get("shipped") is True, data)
+        card = replace(card, origin=(path, hashlib.sha256(written).hexdigest()))
     except KeyError as error:
         raise ModelFileError(f"model card {path} lacks the field {error.args[0]!r}") from error
     except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -143,9 +146,25 @@ class Store:
         self._verified[model_id] = path
         return path
 
+    def read(self, model_id: str) -> bytes:
+        """The bytes of the file of `model_id`: what is handed out is what was hashed. Raises as `path`."""
+        path, card = self.file_path(model_id), self.card(model_id)
+        if not path.exists():
+            self.fetch(model_id)
+        _released(card)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"model file {path} cannot be read: {error}") from error
+        found = hashlib.sha256(data).hexdigest()
+        if found != card.sha256:
+            raise ModelFileError(altered_text(Checked(card, path, "altered", found, len(data))))
+        return data
+
     def fetch(self, model_id: str) -> Path:
         """The file of `model_id`, from its card's sources; one that is there and right is kept, an altered one replaced. Raises ModelFileError."""
         card, path = self.card(model_id), self.file_path(model_id)
+        _released(card)
         if self.check(model_id).state == "ok":
             return path
         if card.shipped:
@@ -213,6 +232,7 @@ class Store:
         return {s.member: (c, folder / f"{c.id}.extra") for c, s in pairs if (s.package, s.version, s.python, s.platform) == wheel}
 
     def _verify(self, card: Card, path: Path) -> None:
+        _released(card)
         stat = path.stat()
         stamp_path = path.with_name(card.file + ".stamp")
         stamp = [card.sha256, stat.st_size, stat.st_mtime_ns]
@@ -236,6 +256,12 @@ def altered_text(checked: Checked) -> str:
         f"model file {checked.path} is not the one on its card: expected SHA-256 {card.sha256} ({card.size_bytes} bytes), "
         f"found {checked.found_sha256} ({checked.found_bytes} bytes); {way_out}"
     )
+
+
+def _released(card: Card) -> None:
+    """Raises ModelFileError when a card of livecam's own is not the one that was released."""
+    if card.origin is not None:
+        _shipped.check_digest(*card.origin)
 
 
 def _read_json(path: Path) -> object:

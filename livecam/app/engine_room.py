@@ -18,6 +18,7 @@ from typing import Protocol
 from livecam import runtimes
 from livecam.errors import LivecamError, ModelError
 from livecam.runtimes import Runtime, _choice, _fallback, tensorrt
+from livecam.runtimes._gate import Checked
 from livecam.store import Store
 
 Tell = Callable[[str], object]
@@ -36,7 +37,7 @@ class Refittable(Protocol):
         """What ran its network when it was opened."""
         ...
 
-    def prepare_network(self, remake: Callable[[Path, Runtime], Runtime]) -> Callable[[], None]:
+    def prepare_network(self, remake: Callable[[Checked, Runtime], Runtime]) -> Callable[[], None]:
         """See there."""
         ...
 
@@ -92,13 +93,14 @@ def maker(swapper: Refittable, threads: int, cache_dir: Path, provider: str) -> 
     def make(name: str, tell: Tell) -> Made:
         gated: list[str] = []
 
-        def remake(file: Path, plain: Runtime) -> Runtime:
-            if name == BUILDS and not tensorrt.is_built(file, compiled):
-                tell(f"building an engine of {file.name} with {name}; {swapper.runtime} draws meanwhile")
-                build_aside(file, cache_dir)
-            fast = runtimes.load(name, file, threads, compiled, _choice.options_for(name, provider))
+        def remake(file: Checked, plain: Runtime) -> Runtime:
+            options = {"name": str(file.path), **(_choice.options_for(name, provider) or {})}
+            if name == BUILDS and not tensorrt.is_built(file.data, compiled, options):
+                tell(f"building an engine of {file.path.name} with {name}; {swapper.runtime} draws meanwhile")
+                build_aside(file.path, cache_dir)  # of another file by now it would get another name, and not be found
+            fast = runtimes.load(name, file.data, threads, compiled, options)
             if getattr(fast, "approximate", False):
-                gated.append(file.name)
+                gated.append(file.path.name)
             return _fallback.Fallback(fast, plain, name, tell)
 
         put_on = swapper.prepare_network(remake)

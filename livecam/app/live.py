@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from livecam import persona
+from livecam.app import control
 from livecam.app.keep import Keeper
 from livecam.app.outputs import Outputs
 from livecam.app.stats import Stats
@@ -72,6 +73,7 @@ class Live:
         self._air = Air(config.guard.hold_ms, 1e3 / asked.fps)
         self.stats = Stats()
         self._outputs: Outputs | None = None
+        self._control: control.ControlSocket | None = None
         self._personas = _personas()
         self._persona = ""
         self._camera: dict[str, Any] = {}
@@ -108,6 +110,7 @@ class Live:
             conversion = self._config.capture.camera if self._lossless else ""
             self._outputs = Outputs(self._config.output, self._output_format(), self, self.note, conversion, self._keeper.sign)
             self._outputs.open()
+            self._control = control.opened(self, self.note) if self._config.output.control else None
         except BaseException:
             self.close()
             raise
@@ -118,6 +121,8 @@ class Live:
 
     def close(self) -> None:
         """Finishes the outputs, ends the worker. May be called again."""
+        if self._control is not None:
+            self._control.close()
         if self._outputs is not None:
             self._outputs.close()
         self._keeper.close()
@@ -280,38 +285,50 @@ class Live:
     def _hear_all(self) -> None:
         for name, *values in self._supervisor.messages():
             hear = getattr(self, f"_on_{name}", None)
-            if hear is not None:
+            if hear is None:
+                continue
+            try:
                 hear(*values)
+            except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+                # What main goes on is never what the worker says: one that says nonsense is as good as dead.
+                self._supervisor.restart(f"it said {str(name)[:20]!r} in a form that is not known: {error}")
 
     def _on_camera(self, what: dict[str, Any]) -> None:
-        self._camera = what
-        for text in what.get("notes", ()):
-            self.note(text)
+        before, self._camera = self._camera, what
+        try:
+            self._output_format()
+            for text in what.get("notes", ()):
+                self.note(str(text))
+        except BaseException:
+            self._camera = before
+            raise
 
     def _on_ready(self, licences: dict[str, str]) -> None:
+        licences = {str(part): str(licence) for part, licence in licences.items()}
         self._licences, self._ready, self._lost, self._paused = licences, True, None, False
         self._keeper.drawn_by(licences.get("generator", ""))
         if self._persona_wanted:
             self._supervisor.send("persona", self._persona_wanted)
 
     def _on_lost(self, why: str | None) -> None:
-        self._lost = why
-        self.note(why if why else "the camera is back")
+        self._lost = None if why is None else str(why)
+        self.note(self._lost or "the camera is back")
 
     def _on_persona(self, which: str) -> None:
-        self._persona = which
         self._marker.wear(which)
+        self._persona = which
         self._keeper.worn(which, self._marker)
 
     def _on_note(self, text: str) -> None:
-        self.note(text)
+        self.note(str(text))
 
     def _on_progress(self, text: str) -> None:
-        self._progress(text)
-        self._why = text
+        self._why = str(text)
+        self._progress(self._why)
 
     def _on_status(self, status: dict[str, Any]) -> None:
-        self.stats.worker = status
+        texts = {key: str(status.get(key, "")) for key in ("reason", "governor")}
+        self.stats.worker = {"drops": int(status.get("drops", 0)), **texts}
 
     def _on_ended(self) -> None:
         self._ending = True
@@ -319,7 +336,7 @@ class Live:
     def _on_fatal(self, text: str, exit_code: int) -> None:
         if not self._ready:
             error = LivecamError(text)
-            error.exit_code = exit_code
+            error.exit_code = int(exit_code)
             raise error
         self.note(text)
 
@@ -423,6 +440,7 @@ class Live:
         """What runs, and why: shown once at the start."""
         lines = [f"camera   {self._camera.get('name', 'not open yet')}", *(f"         {note}" for note in self._camera.get("notes", ()))]
         lines += [f"output   {text}" for text in self.outputs]
+        lines += [f"control  livecam ctl ({self._control.path})"] if self._control is not None else []
         lines += [f"{part:<8} {licence}" for part, licence in self._licences.items()]
         lines += [f"note     {note}" for note in self._notes if note not in self._camera.get("notes", ())]
         return "\n".join(lines)

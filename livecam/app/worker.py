@@ -52,9 +52,19 @@ def prepare_process(config: Config) -> None:
     cv2.setNumThreads(1)
 
 
+def opens_own_files(config: Config) -> bool:
+    """Whether networks of the user's own are run: such a worker's memory is bounded."""
+    named = config.swap.swap == "onnx" or bool(config.swap.model or config.swap.embedder)
+    return named or config.detect.detector == "scrfd" or config.track.tracker == "insightface"
+
+
 def worker_main(link: WorkerLink, config: Config) -> None:
     """Runs until main says quit or goes away."""
     prepare_process(config)
+    if opens_own_files(config):
+        from livecam.runtimes import _memory
+
+        _memory.bound_process()
     try:
         Worker(link, config).run()
     except (MainGoneError, QuitError):

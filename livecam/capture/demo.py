@@ -13,10 +13,11 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from livecam import _shipped
 from livecam.capture._clip import Clip
 from livecam.capture._shape import Shaper
 from livecam.config import CaptureConfig
-from livecam.errors import DeviceAbsentError, FormatError
+from livecam.errors import DeviceAbsentError, FormatError, ModelFileError
 from livecam.types import F32, F64, U8, DeviceInfo, Frame, VideoFormat
 
 DATA = Path(__file__).parent / "demo_data"
@@ -96,6 +97,10 @@ def open(spec: str, config: CaptureConfig) -> Demo:
     path = _folder(spec) / "presenter.mp4"
     if not path.is_file():
         raise DeviceAbsentError(f"expected the demo camera's clip at {path}, found nothing; {WAY_OUT}")
+    try:
+        _shipped.check_file(path)
+    except ModelFileError as error:
+        raise FormatError(str(error)) from error
     return Demo(path, config)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import livecam
+from livecam import _toml
 from livecam.cli import _early
-from livecam.errors import LivecamError
+from livecam.errors import LivecamError, UsageError
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -27,6 +28,7 @@ for example `[run]` with `persona = "..."`.
 
 VERBS = {
     "run": "Mask the face and send the picture to a virtual camera, the page, a window or a file.",
+    "ctl": "Command a run from elsewhere: cover, persona, snapshot, status, quit.",
     "devices": "List cameras and outputs, and what to type to choose one.",
     "models": "List, fetch and verify model files.",
     "persona": "List personas, show or make one, of yourself too; check, sign, trust, revoke, export them.",
@@ -44,7 +46,18 @@ def _configs() -> tuple[Toml, ...]:
     from cyclopts.config import Toml
 
     own = Path(platformdirs.user_config_dir("livecam", appauthor=False)) / CONFIG_NAME
-    return tuple(Toml(path, must_exist=False, search_parents=False) for path in (Path(CONFIG_NAME), own))
+    return tuple(Toml(path, must_exist=False, search_parents=False) for path in (Path(CONFIG_NAME), own) if check_config(path))
+
+
+def check_config(path: Path) -> bool:
+    """Whether there is an option file at `path`. Raises UsageError, naming it, when it is no TOML."""
+    try:
+        _toml.read(path)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the option file {path} cannot be read: {error}; mend it, or take it away") from error
+    return True
 
 
 def make_app() -> App:

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from livecam import capture, output, persona
+from livecam import _shipped, capture, output, persona
 from livecam.cli import _doctor_runtimes
 from livecam.cli._finding import FAIL, OK, STYLE, WARN, Finding
 from livecam.config import RunConfig
@@ -24,7 +24,7 @@ from livecam.store import Store
 app = App(name="doctor")
 
 NEEDED_MB = 500
-BASE = ("numpy", "opencv-python-headless", "numba", "openvino", "onnxruntime", "safetensors", "aiohttp", "rich", "cyclopts")
+BASE = ("numpy", "opencv-python-headless", "numba", "openvino", "onnxruntime", "safetensors", "aiohttp", "rich", "cyclopts", "cryptography")
 CV2_OWNERS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python-headless")
 
 
@@ -32,7 +32,7 @@ CV2_OWNERS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-h
 def doctor(*, run: Annotated[RunConfig, Parameter(name="*")] = RunConfig()) -> None:  # noqa: B008 - frozen
     """Check the installation, cameras, virtual cameras and models, and say what to do. Ends with exit code 1 when livecam cannot run."""
     checks: tuple[Callable[[RunConfig], list[Finding]], ...] = (
-        *(_python, _packages, _second_cv2, _disk, _models, _personas, _cameras, _outputs),
+        *(_python, _packages, _second_cv2, _disk, _shipped_files, _models, _personas, _cameras, _outputs),
         *_doctor_runtimes.CHECKS,
     )
     findings = [finding for check in checks for finding in check(run)]
@@ -89,6 +89,16 @@ def _disk(run: RunConfig) -> list[Finding]:
             "" if enough else f"{NEEDED_MB} MB are wanted: make room, or choose another folder with --cache-dir",
         )
     ]
+
+
+def _shipped_files(_: RunConfig) -> list[Finding]:
+    try:
+        wrong, files = _shipped.differences(), _shipped.released()
+    except LivecamError as error:
+        return [Finding(FAIL, "signed files", "no valid list of what ships", str(error))]
+    if wrong:
+        return [Finding(FAIL, "signed files", line, "install livecam again") for line in wrong]
+    return [Finding(OK, "signed files", f"{len(files.files)} files as they were released, key {files.fingerprint}")]
 
 
 def _models(run: RunConfig) -> list[Finding]:

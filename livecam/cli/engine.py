@@ -20,7 +20,7 @@ from livecam._sealed import Entry
 from livecam.cli import models
 from livecam.config import RunConfig
 from livecam.errors import LivecamError, ModelError, ModelFileError, RuntimeAbsentError, UsageError
-from livecam.runtimes import _engines, _nvidia, _trt
+from livecam.runtimes import _engines, _gate, _memory, _nvidia, _trt
 from livecam.store import Store
 
 app = App(name="engine", help="Build, list, verify and clean TensorRT engines (extra `tensorrt`).")
@@ -66,11 +66,13 @@ def build(
         store = Store(cache_dir or RunConfig().cache_dir, progress)
         wanted = {name: _file(store, name) for name in networks or tuple(NETWORKS)}
     given = _shapes(shape)
+    if any(name not in store.cards for name in wanted):
+        _memory.bound_process()
     kept, failures = _engines.cache(store.compiled_dir), list[str]()
     for job in _jobs(wanted, given, arch, package):
         try:
             with _progress(job) as report:
-                key = _engines.engine_key(data := _engines.read_model(job.file)[0], str(job.file), job.package, job.arch, job.driver, job.shapes)
+                key = _engines.engine_key(data := _read(store, job), str(job.file), job.package, job.arch, job.driver, job.shapes)
                 built = _engines.engine(kept, data, key, job.package, job.shapes, report)
         except ModelError as error:
             failures.append(str(error))
@@ -85,7 +87,8 @@ def build(
 def _tried(job: Job, store: Store) -> list[str]:
     """Opens an engine for this machine's own card, which brings it before the parity gate; what went wrong."""
     try:
-        runtimes.load("tensorrt", job.file, 1, store.compiled_dir, {"shapes": job.shapes, "package": job.package.name})
+        options = {"shapes": job.shapes, "package": job.package.name, "name": str(job.file)}
+        runtimes.load("tensorrt", _read(store, job), 1, store.compiled_dir, options)
     except LivecamError as error:
         return [str(error)]
     sys.stdout.write(f"{job.name} {job.arch}: reproduced the reference\n")
@@ -99,6 +102,11 @@ def _file(store: Store, name: str) -> Path:
     if not path.is_file():
         raise UsageError(f"{name!r} is neither a card nor a file; the cards are: {', '.join(NETWORKS)}")
     return path
+
+
+def _read(store: Store, job: Job) -> bytes:
+    """The network's bytes: of a card as verified, of a file of the user's own as the gate let them through (ONNX alone)."""
+    return _engines.read_model(job.file)[0] if job.name in store.cards else _gate.admit(job.file).data
 
 
 def _shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

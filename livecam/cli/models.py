@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from livecam import store
+from livecam import _shipped, store
 from livecam.config import Config, RunConfig
 from livecam.errors import ModelFileError, UsageError
 from livecam.store import Checked, Store
@@ -113,7 +113,8 @@ def fetch(
 
 @app.command
 def verify(*ids: str, cache_dir: CacheDir = None) -> None:
-    """Compute the SHA-256 of each cached file anew and compare it with its card; ends with an exit code other than 0 when one differs.
+    """Compute the SHA-256 of each cached file anew and compare it with its card, and of each file that comes with livecam and compare it with the
+    signed list; ends with an exit code other than 0 when one differs.
 
     Files that were never fetched are no error, unless named. Example: `livecam models verify`
     """
@@ -122,6 +123,8 @@ def verify(*ids: str, cache_dir: CacheDir = None) -> None:
     for checked in results:
         sys.stdout.write(f"{checked.card.id}: {_verdict(checked)}\n")
     bad = [store.altered_text(c) for c in results if c.state == "altered"]
+    bad += [f"comes with livecam: {line}; {_shipped.WAY_OUT}" for line in _shipped.differences()]
+    sys.stdout.write("" if bad else f"comes with livecam: {len(_shipped.released().files)} files as signed, key {_shipped.released().fingerprint}\n")
     bad += [f"model file {c.path} is missing; fetch it with: livecam models fetch {c.card.id}" for c in results if c.state == "missing" and ids]
     if bad:
         raise ModelFileError("\n".join(bad))

@@ -21,6 +21,7 @@ from livecam import _insightface, runtimes
 from livecam.config import DetectConfig
 from livecam.detect import _boxes
 from livecam.errors import ModelShapeError, StageError
+from livecam.runtimes import _gate
 from livecam.store import Store
 from livecam.types import F32, U8, Detection
 
@@ -40,7 +41,7 @@ class Scrfd:
     def __init__(self, config: DetectConfig, path: Path, threads: int) -> None:
         self.licence = f"SCRFD {path.name}: {_insightface.LICENCE}"
         self._config = config
-        self._network = runtimes.load("onnx", path, threads)
+        self._network = runtimes.load("onnx", _gate.admit(path).data, threads, None, {"name": str(path)})
         if len(self._network.inputs) != 1 or len(self._network.inputs[0].shape) != 4 or len(self._network.outputs) != 3 * len(STRIDES):
             raise ModelShapeError(
                 f"scrfd: {path} should take one picture (1, 3, H, W) and give 9 outputs (scores, boxes and points at strides 8, 16, 32); "

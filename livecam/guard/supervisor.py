@@ -32,6 +32,8 @@ MESSAGES_PER_POLL = 256
 """So that a worker that floods the pipe cannot keep main from its ticks."""
 UNANSWERED = 200
 """Commands that may be under way to a worker that says nothing; more are dropped, so that main never blocks on a full pipe."""
+MAX_PIXELS = 8192 * 4608
+"""No camera has more."""
 REAP_S = 1.0
 """At the end of a run: longest wait for a killed worker."""
 
@@ -257,9 +259,10 @@ class Supervisor:
             if name == "frame" and self._first_frame is None:
                 self._first_frame = now
         elif name == "busy" and len(message) > 1 and isinstance(message[1], int | float):
-            self._deadline = now + min(max(float(message[1]), stall_s), STARTUP_S)
-        elif name == "size" and len(message) == 3:
-            self.grow(int(message[1]), int(message[2]))
+            asked_s = message[1] if message[1] < STARTUP_S else STARTUP_S  # of a NaN too: a deadline of NaN never comes
+            self._deadline = now + max(asked_s, stall_s)
+        elif name == "size":
+            self.grow(*_size(message))
         elif name == "died" and len(message) > 1:
             self._dying_words = str(message[1])
         else:
@@ -330,3 +333,11 @@ class Supervisor:
         if self._process is not None and self._process.exitcode is not None:
             self._process.close()
             self._process = None
+
+
+def _size(message: Message) -> tuple[int, int]:
+    """Width and height of a picture that a worker wants room for. Raises GuardError."""
+    sides = message[1:]
+    if len(sides) == 2 and all(type(side) is int and side >= 1 for side in sides) and sides[0] * sides[1] <= MAX_PIXELS:
+        return sides[0], sides[1]
+    raise GuardError(f"message between processes: expected two sides of at most {MAX_PIXELS} px in all, found {str(sides)[:60]}")

@@ -13,6 +13,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from livecam import _shipped
 from livecam.config import MarkConfig
 from livecam.types import U8
 
@@ -28,7 +29,8 @@ _MASTER = Path(__file__).with_name("badge.png")
 
 @cache
 def master() -> U8:
-    """(H, W, 2) uint8: grey level and opacity, several times larger than ever drawn. Read once from badge.png (BGRA)."""
+    """(H, W, 2) uint8: grey level and opacity, several times larger than ever drawn. Read once from badge.png (BGRA). Raises ModelFileError."""
+    _shipped.check_file(_MASTER)
     picture = cv2.imread(str(_MASTER), cv2.IMREAD_UNCHANGED)
     assert picture is not None, f"{_MASTER} is missing: install livecam again"
     return np.ascontiguousarray(picture[..., (0, 3)], np.uint8)

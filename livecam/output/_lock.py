@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from pathlib import Path
+
+from livecam._runtime_dir import runtime_dir
 
 
 class LockTakenError(Exception):
@@ -14,17 +14,6 @@ class LockTakenError(Exception):
     def __init__(self, pid: str) -> None:
         super().__init__(f"held by process {pid or 'unknown'}")
         self.pid = pid
-
-
-def runtime_dir() -> Path:
-    """A folder for lock files that this user may write: in the session's runtime directory, else in the temporary folder."""
-    session = os.environ.get("XDG_RUNTIME_DIR", "")
-    if session and os.access(session, os.W_OK):
-        folder = Path(session) / "livecam"
-    else:
-        folder = Path(tempfile.gettempdir()) / f"livecam-{getattr(os, 'getuid', lambda: 0)()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 class DeviceLock:

@@ -2,6 +2,8 @@
 
 Who may talk to it: requests whose Host is this server's loopback name (against DNS rebinding), whose path begins with the run's random token,
 and whose Origin, where a browser sends one, is this server's; the WebSocket demands it. No cookies (they do not know ports), no CORS.
+How much: connections, requests and messages a second are bounded; only GET without a body; whoever has no token waits ever longer for each refusal,
+which never holds up one who has it.
 
 WebSocket, server to page: binary = little-endian uint32 sequence, uint8 `State`, three zero bytes, JPEG; text = JSON with
 "type" "snapshot" (of the `Surface`) or "refused".
@@ -18,13 +20,19 @@ import hmac
 import json
 import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import cast
+from weakref import WeakSet
 
 from aiohttp import WSMsgType, web
 
+from livecam._rate import Bucket
+from livecam.errors import LivecamError
 from livecam.output import Surface
 from livecam.output._web_frames import FrameSlot
 from livecam.output._web_jpeg import encode
@@ -33,6 +41,21 @@ HOST = "127.0.0.1"
 SNAPSHOT_PERIOD_S = 0.2
 MAX_VIEWERS = 8
 MAX_MESSAGE_BYTES = 4096
+MAX_VALUE = 256
+MAX_CONNECTIONS = 32
+"""A browser opens six for a page."""
+REQUESTS_PER_S, REQUESTS_BURST = 50.0, 200.0
+"""A page is four files and a portrait for each persona."""
+MESSAGES_PER_S, MESSAGES_BURST = 100.0, 200.0
+"""Of one page, which says "next" thirty times a second."""
+COMMANDS_PER_S, COMMANDS_BURST = 10.0, 20.0
+SILENT_S = 10.0
+"""A connection that has asked for nothing after so long is closed, and one that asks for no more."""
+REFUSAL_S, MAX_REFUSAL_S, MAX_REFUSALS_WAITING = 0.05, 2.0, 8
+"""Each refusal takes so much longer than the one before, up to the second; while so many wait, further strangers are cut off at once."""
+FORGIVEN_S = 10.0
+"""After so long without a refusal the next one is quick again."""
+TOO_MANY = "429: too many requests; wait a moment."
 COMMANDS = ("cover", "persona", "quit")
 HEADER = struct.Struct("<IB3x")
 PAGE = Path(__file__).parent / "web_page"
@@ -56,6 +79,15 @@ class Viewer:
     ready: bool = True
     seq: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    messages: Bucket = field(default_factory=lambda: Bucket(MESSAGES_PER_S, MESSAGES_BURST))
+    commands: Bucket = field(default_factory=lambda: Bucket(COMMANDS_PER_S, COMMANDS_BURST))
+
+
+class _Refuser(asyncio.Protocol):
+    """Takes a connection that is one too many, and ends it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class PageServer:
@@ -67,6 +99,9 @@ class PageServer:
         self.encoded = 0
         self._token, self._slot, self._surface = token, slot, surface
         self._viewers: set[Viewer] = set()
+        self._requests = Bucket(REQUESTS_PER_S, REQUESTS_BURST)
+        self._spoke: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._refusals, self._refused_s, self._waiting, self._coming = 0, 0.0, 0, 0
         self._latest: tuple[int, bytes] = (0, b"")
         self._files = {name: ((PAGE / file).read_bytes(), kind) for name, (file, kind) in FILES.items()}
         self._encoder = ThreadPoolExecutor(1, "livecam-jpeg")
@@ -110,16 +145,16 @@ class PageServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        runner = web.AppRunner(self.application(), handle_signals=False, access_log=None, shutdown_timeout=0.5)
+        runner = web.AppRunner(self.application(), handle_signals=False, access_log=None, shutdown_timeout=0.5, keepalive_timeout=SILENT_S)
         await runner.setup()
+        assert runner.server is not None
         try:
-            site = web.TCPSite(runner, HOST, self.port)
-            await site.start()
+            listener = await self._loop.create_server(partial(self._connected, runner.server), HOST, self.port, backlog=MAX_CONNECTIONS)
         except OSError as error:
             await runner.cleanup()
             self._started.set_exception(error)
             return
-        self.port = runner.addresses[0][1]
+        self.port = listener.sockets[0].getsockname()[1]
         tasks = [asyncio.create_task(self._encode()), asyncio.create_task(self._report())]
         self._started.set_result(self.port)
         stop = asyncio.create_task(self._stop.wait())
@@ -130,13 +165,32 @@ class PageServer:
         await asyncio.wait([*tasks, stop])
         for viewer in tuple(self._viewers):
             await asyncio.wait([asyncio.create_task(viewer.socket.close(code=1001, message=b"livecam has ended"))], timeout=0.3)
+        listener.close()
         await runner.cleanup()
         if failures:
             raise failures[0]
 
+    def _connected(self, server: web.Server) -> asyncio.Protocol:
+        """What serves a new connection."""
+        if len(server.connections) + self._coming >= MAX_CONNECTIONS:
+            return _Refuser()
+        protocol = server()
+        self._coming += 1  # until the server counts it itself, two turns of the loop later
+        self._loop.call_soon(self._loop.call_soon, self._has_come)
+        self._loop.call_later(SILENT_S, self._end_silent, protocol)
+        return protocol
+
+    def _has_come(self) -> None:
+        self._coming -= 1
+
+    def _end_silent(self, protocol: asyncio.Protocol) -> None:
+        transport: asyncio.Transport | None = getattr(protocol, "transport", None)
+        if transport is not None and transport not in self._spoke:
+            transport.abort()
+
     def application(self) -> web.Application:
         """The routes, behind the guard."""
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(middlewares=[self._guard], client_max_size=MAX_MESSAGE_BYTES)
         app.on_response_prepare.append(self._headers)
         app.router.add_get("/{token}/socket", self._socket)
         app.router.add_get("/{token}/portrait/{persona}", self._portrait)
@@ -154,8 +208,28 @@ class PageServer:
         site = request.headers.get("Sec-Fetch-Site", "none")
         inside = site in ("none", "same-origin") or request.headers.get("Sec-Fetch-Mode") == "navigate"
         if not (local and known and same and inside):
-            return web.Response(status=403, text=STRANGER)
+            return await self._refused()
+        if request.transport is not None:
+            self._spoke.add(request.transport)
+        if request.body_exists:
+            return _closing(web.Response(status=413, text="413: nothing is to be sent here."))
+        if not self._requests.take():
+            return _closing(web.Response(status=429, text=TOO_MANY, headers={"Retry-After": "1"}))
         return await handler(request)
+
+    async def _refused(self) -> web.Response:
+        """The answer to a stranger: each later than the one before."""
+        now = time.monotonic()
+        self._refusals = 1 if now - self._refused_s > FORGIVEN_S else self._refusals + 1
+        self._refused_s = now
+        if self._waiting >= MAX_REFUSALS_WAITING:
+            return _closing(web.Response(status=429, text=TOO_MANY))
+        self._waiting += 1
+        try:
+            await asyncio.sleep(min(REFUSAL_S * (self._refusals - 1), MAX_REFUSAL_S))
+        finally:
+            self._waiting -= 1
+        return _closing(web.Response(status=403, text=STRANGER))
 
     async def _headers(self, request: web.Request, response: web.StreamResponse) -> None:
         sockets = f"ws://{HOST}:{self.port} ws://localhost:{self.port}"
@@ -200,6 +274,9 @@ class PageServer:
         self._tell.set()
         try:
             async for message in socket:
+                if not viewer.messages.take():
+                    await socket.close(code=1008, message=b"too many messages")
+                    break
                 if message.type is WSMsgType.TEXT:
                     await self._heard(viewer, message.data)
         finally:
@@ -218,7 +295,7 @@ class PageServer:
         try:
             said = json.loads(text)
             do, value = said["do"], said.get("value", "")
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             await viewer.socket.send_json({"type": "refused", "why": "expected a JSON object with \"do\""})
             return
         if do == "next":
@@ -230,10 +307,19 @@ class PageServer:
             self._count()
             self._frame.set()
         elif do in COMMANDS and isinstance(value, str) and self._surface is not None:
-            await asyncio.to_thread(self._surface.command, do, value)
-            self._tell.set()
+            await self._obey(viewer, do, value[:MAX_VALUE])
         else:
             await viewer.socket.send_json({"type": "refused", "why": f"nothing here does {str(do)[:40]!r} with such a value"})
+
+    async def _obey(self, viewer: Viewer, do: str, value: str) -> None:
+        if self._surface is None or not viewer.commands.take():
+            await viewer.socket.send_json({"type": "refused", "why": f"more than {COMMANDS_PER_S:g} commands a second; wait a moment"})
+            return
+        try:
+            await asyncio.to_thread(self._surface.command, do, value)
+        except LivecamError as error:
+            await viewer.socket.send_json({"type": "refused", "why": str(error)})
+        self._tell.set()
 
     async def _encode(self) -> None:
         """Encodes the newest frame once for all, whenever somebody waits for one."""
@@ -280,3 +366,9 @@ class PageServer:
             await asyncio.wait_for(viewer.socket.send_str(text), SNAPSHOT_PERIOD_S)
         except (TimeoutError, ConnectionError):
             return
+
+
+def _closing(response: web.Response) -> web.Response:
+    """The same, after which the connection ends."""
+    response.force_close()
+    return response

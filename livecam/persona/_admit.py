@@ -1,6 +1,6 @@
 """Whether a persona file may be worn: the one gate that every way of loading goes through, each time.
 
-Files in the package are accepted by being there (`ships`), synthetic ones alone. Everything else is read once, and of these bytes are checked, in
+Files in the package are accepted when they are what was released (livecam._shipped), synthetic ones alone. Everything else is read once, and of these bytes are checked, in
 this order: size and form, signature, who signed, revocation; of a person's persona also the consent record, its dates, the encryption and that the
 embedding inside is the one consented to. Pictures are decoded after that.
 """
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from livecam.errors import PersonaError
+from livecam import _shipped
+from livecam.errors import ModelFileError, PersonaError
 from livecam.persona import _consent, _container, _keys, _seal
 from livecam.persona._consent import Record
 from livecam.persona._content import PERSON, SYNTHETIC, Content, check_texts
@@ -62,7 +63,8 @@ class Gate:
         if ships(self.path):
             if texts["kind"] != SYNTHETIC:
                 raise PersonaError(f"{self.path}: expected a synthetic persona in the package, found kind {texts['kind']!r}; install livecam again")
-            self._pass("signature", "ships with livecam: accepted with the package")
+            _released(self.path, data)
+            self._pass("signature", "ships with livecam: the bytes that its signed list names")
             return Admitted(self._content(data, texts), "the package", data)
         signer = self._signature(data, texts)
         if texts["kind"] == PERSON:
@@ -115,8 +117,15 @@ class Gate:
 
 
 def ships(path: Path) -> bool:
-    """Whether a file comes with livecam. The seam for a signed manifest of what ships: here being in the package's folder is enough."""
+    """Whether a file comes with livecam; whether it is the one that was released, `Gate.admit` finds out."""
     return path.resolve().parent == FOLDER.resolve()
+
+
+def _released(path: Path, data: bytes) -> None:
+    try:
+        _shipped.check(path.resolve(), data)
+    except ModelFileError as error:
+        raise PersonaError(str(error)) from error
 
 
 def signer_of(key: str) -> str:

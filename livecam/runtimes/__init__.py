@@ -3,7 +3,9 @@
 Each member module has
 `open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, options: Mapping[str, object] | None = None) -> Runtime`,
 and may have `answer(options) -> str`: cheaply, what it would run on; raises RuntimeAbsentError or MissingExtraError when that is nothing.
-Options that a member does not know it leaves alone; all know "progress": Callable[[share, what], object], told while something is built.
+Options that a member does not know it leaves alone; all know "progress": Callable[[share, what], object], told while something is built, and "name":
+what to call a model that is given as bytes.
+A file of a user's own is never given by its path: `_gate.admit` reads and checks it, and those bytes are what is loaded.
 A runtime that is not exact (half precision, a card's own arithmetic) says so by an attribute `approximate = True`: `load` then holds it to the
 reference (_parity).
 """
@@ -29,6 +31,11 @@ class TensorSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+
+def named(model: Path | bytes, options: Mapping[str, object] | None) -> str:
+    """What to call a model in messages."""
+    return str((options or {}).get("name") or (model if isinstance(model, Path) else f"the model of {len(model)} bytes"))
 
 
 class Opener(Protocol):

@@ -72,10 +72,9 @@ def cache(compiled_dir: Path) -> SealedCache:
     return SealedCache(compiled_dir / FOLDER, user_key(key_file()))
 
 
-def read_model(model: Path | bytes) -> tuple[bytes, str]:
-    """A model's bytes and its name for messages. Raises ModelFileError."""
-    data = model if isinstance(model, bytes) else _gate.read_file(model)
-    return data, str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
+def read_model(model: Path | bytes, options: Mapping[str, object] | None = None) -> tuple[bytes, str]:
+    """A model's bytes and its name, for messages and keys. Raises ModelFileError."""
+    return model if isinstance(model, bytes) else _gate.read_file(model), runtimes.named(model, options)
 
 
 def shapes_of(options: Mapping[str, object] | None) -> dict[str, tuple[int, ...]]:
@@ -129,7 +128,7 @@ def _build(data: bytes, key: EngineKey, package: _trt.Package, shapes: Shapes, p
 
 def reference(model: Path | bytes, compiled_dir: Path | None, options: Mapping[str, object] | None = None) -> _parity.Reference:
     """What the plain runtime says of `model`, from the cache or worked out now. Raises ModelError, StageError."""
-    data, name = read_model(model)
+    data, name = read_model(model, options)
     shapes = shapes_of(options)
     ranges = cast(_parity.Ranges, (options or {}).get("ranges") or {})
     kept = None if compiled_dir is None else cache(compiled_dir)
@@ -140,7 +139,7 @@ def reference(model: Path | bytes, compiled_dir: Path | None, options: Mapping[s
         if read is not None:
             return read
     plain_name = "openvino" if _tflite.is_tflite(data) or shapes else "onnx"
-    plain = runtimes.load(plain_name, data, 1, None, {"shapes": shapes} if shapes else None)
+    plain = runtimes.load(plain_name, data, 1, None, {"shapes": shapes, "name": name} if shapes else {"name": name})
     made = _parity.reference(plain, ranges)
     if kept is not None:
         try:

@@ -67,12 +67,17 @@ def _name(item: pb.Field) -> str | None:
 
 def _fold(node: _Node, tensors: dict[str, memoryview], values: dict[str, NDArray[Any]]) -> bool:
     """Puts the result of `node` into `values` when all of its inputs are constants. Returns whether it did."""
-    if node.op == RESHAPE and node.inputs[0] in values and node.inputs[1] in tensors:
+    if node.op == RESHAPE and len(node.inputs) == 2 == 1 + len(node.outputs) and node.inputs[0] in values and node.inputs[1] in tensors:
         shape = pb.read_tensor(tensors[node.inputs[1]])[1]
-        values[node.outputs[0]] = values[node.inputs[0]].reshape(shape.tolist())
+        try:
+            values[node.outputs[0]] = values[node.inputs[0]].reshape(shape.tolist())
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ModelFileError(f"not a valid ONNX file: Reshape of {node.inputs[0]!r}: {error}") from error
         return True
     if node.op != DEQUANTIZE or not all(name in tensors for name in node.inputs):
         return False
+    if len(node.inputs) not in (2, 3) or len(node.outputs) != 1:
+        raise ModelFileError(f"not a valid ONNX file: {DEQUANTIZE} takes 2 or 3 and gives 1, found {len(node.inputs)} and {len(node.outputs)}")
     constants = [pb.read_tensor(tensors[name])[1] for name in node.inputs]
     zero = constants[2] if len(constants) > 2 else np.zeros_like(constants[1])
     axis, block = node.numbers.get("axis", 1), node.numbers.get("block_size", 0)
@@ -86,17 +91,20 @@ def dequantize(x: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: i
     Raises ModelFileError when their shapes do not fit x's.
     """
     factors = [scale.astype(np.float32), zero.astype(np.float32)]
-    if scale.size > 1:
-        axis %= x.ndim
-        if block:
-            factors = [np.repeat(f, block, axis).take(np.arange(x.shape[axis]), axis, mode="clip") for f in factors]
-        elif scale.ndim == 1:
-            factors = [f.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) for f in factors]
-    else:
-        factors = [f.reshape(()) for f in factors]
     try:
-        return np.ascontiguousarray((x.astype(np.float32) - factors[1]) * factors[0], np.float32).reshape(x.shape)
-    except ValueError as error:
+        if scale.size > 1:
+            axis = range(x.ndim)[axis]
+            if block:
+                factors = [f.take(np.minimum(np.arange(x.shape[axis]) // max(block, 1), f.shape[axis] - 1), axis) for f in factors]
+            elif scale.ndim == 1:
+                factors = [f.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) for f in factors]
+        else:
+            factors = [f.reshape(()) for f in factors]
+        # Looked at before anything is worked out: what does not fit could be spread over a table far larger than the weights.
+        if any(np.broadcast_shapes(f.shape, x.shape) != x.shape for f in factors):
+            raise ValueError
+        return np.ascontiguousarray((x.astype(np.float32) - factors[1]) * factors[0], np.float32)
+    except (ValueError, IndexError) as error:
         raise ModelFileError(f"DequantizeLinear: scales {scale.shape} (block {block}, axis {axis}) do not fit weights {x.shape}") from error
 
 

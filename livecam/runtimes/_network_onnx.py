@@ -13,7 +13,6 @@ from livecam.runtimes import TensorSpec
 from livecam.runtimes import _protobuf as pb
 from livecam.runtimes._network import Graph, Node
 
-GRAPH_OUTPUT = 12
 NODE_DOMAIN = 7
 ATTRIBUTE_F, ATTRIBUTE_S, ATTRIBUTE_T, ATTRIBUTE_G, ATTRIBUTE_FLOATS, ATTRIBUTE_INTS, ATTRIBUTE_STRINGS = 2, 4, 5, 6, 7, 8, 9
 VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 2, 1, 1, 2, 1, 1
@@ -27,7 +26,7 @@ def read(model: bytes) -> Graph:
     items = list(pb.read_fields(graph))
     constants = dict(pb.read_tensor(item.bytes) for item in items if item.number == pb.GRAPH_INITIALIZER)
     inputs = tuple(spec for item in items if item.number == pb.GRAPH_INPUT and (spec := _spec(item.bytes)).name not in constants)
-    outputs = tuple(_spec(item.bytes) for item in items if item.number == GRAPH_OUTPUT)
+    outputs = tuple(_spec(item.bytes) for item in items if item.number == pb.GRAPH_OUTPUT)
     nodes = tuple(_node(item.bytes) for item in items if item.number == pb.GRAPH_NODE)
     if not inputs or not outputs or not nodes:
         raise ModelFileError(f"not a valid ONNX file: it has {len(inputs)} inputs, {len(nodes)} nodes and {len(outputs)} outputs (truncated?)")

@@ -134,6 +134,14 @@ def read(model: bytes) -> Graph:
     """The graph of a TensorFlow Lite file of float operators. Raises ModelFileError: no such file, an operator that is not known."""
     if model[4:8] != MAGIC or len(model) < 8:
         raise ModelFileError("not a TensorFlow Lite file: bytes 4 to 8 are not TFL3")
+    try:
+        return _read(model)
+    except (IndexError, ZeroDivisionError, ValueError, TypeError, OverflowError) as error:
+        raise ModelFileError(f"not a valid TensorFlow Lite file: a number of its own, a shape or a stride does not fit: {error}") from error
+
+
+def _read(model: bytes) -> Graph:
+    """The same; what does not fit together is told by whatever it breaks."""
     root = _Table(memoryview(model), int.from_bytes(model[:4], "little"))
     graphs, buffers = root.tables(MODEL_GRAPHS), root.tables(MODEL_BUFFERS)
     if len(graphs) != 1:

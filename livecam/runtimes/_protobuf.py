@@ -6,6 +6,7 @@ Everything read is bounded by the length of the bytes at hand; a file that claim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,11 @@ from livecam.errors import ModelFileError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_VARINT_BYTES = 10
+MAX_TAG, MAX_VARINT = (1 << 32) - 1, (1 << 64) - 1
+"""Larger ones are cut off by some readers and refused by others: two readers must not see two files."""
 
 MODEL_GRAPH = 7
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT = 1, 5, 11
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
 NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_I = 1, 3
 VALUE_NAME = 1
@@ -58,6 +61,8 @@ def read_fields(message: memoryview) -> Iterator[Field]:
     while at < end:
         start = at
         key, at = _varint(message, at)
+        if not 8 <= key <= MAX_TAG:
+            raise ModelFileError(f"not a valid ONNX file: no field has the number {key >> 3}, found at byte {start} of a message")
         wire = key & 7
         if wire == VARINT:
             value, at = _varint(message, at)
@@ -83,7 +88,7 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         byte = message[at]
         at += 1
         value |= (byte & 127) << (7 * shift)
-        if byte < 128:
+        if byte < 128 and value <= MAX_VARINT:
             return value, at
     raise ModelFileError("not a valid ONNX file: a number does not end (truncated?)")
 
@@ -130,7 +135,7 @@ def read_tensor(tensor: memoryview) -> tuple[str, NDArray[Any]]:
     if not isinstance(kind, int) or kind not in _DTYPES:
         raise ModelFileError(f"tensor {name} has ONNX data type {kind}; known are {sorted(_DTYPES)}")
     dims = [n for field in fields.get(TENSOR_DIMS, []) for n in read_ints(field)]
-    count = int(np.prod(dims, dtype=object)) if dims else 1
+    count = math.prod(dims)
     try:
         values = _tensor_values(fields, np.dtype(_DTYPES[kind]))
     except (ValueError, OverflowError) as error:

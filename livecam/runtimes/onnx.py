@@ -3,7 +3,8 @@
 Models whose weights lie in other files ("external data") are refused: such a file may name any path of the machine.
 A provider that gives the network, or a part of it, to the CPU instead is refused by name: ONNX Runtime does so without a word.
 
-Options: "shapes": {symbolic dimension name: size} fixes free dimensions; "provider": "cpu" (default), "cuda", "directml", "coreml", or "auto", the
+Options: "name": of a model given as bytes, for messages; "shapes": {symbolic dimension name: size} fixes free dimensions;
+"provider": "cpu" (default), "cuda", "directml", "coreml", or "auto", the
 first of these that is there and not the CPU.
 """
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state  # pyright: ignore[reportAttributeAccessIssue]
 
 from livecam.errors import ModelFileError, ModelShapeError, RuntimeAbsentError, StageError, UsageError
-from livecam.runtimes import TensorSpec, _fold, _gate
+from livecam.runtimes import TensorSpec, _fold, _gate, named
 
 CPU, AUTO = "cpu", "auto"
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "directml": "DmlExecutionProvider", "coreml": "CoreMLExecutionProvider", CPU: "CPUExecutionProvider"}
@@ -46,6 +47,7 @@ _DTYPES = {
 FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
+    MemoryError,
     *(v for v in vars(onnxruntime_pybind11_state).values() if isinstance(v, type) and issubclass(v, Exception)),
 )
 """onnxruntime raises classes of its own that share no base but Exception."""
@@ -84,7 +86,7 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     """
     provider = _provider(str((options or {}).get("provider", CPU)))
     data = model if isinstance(model, bytes) else _gate.read_file(model)
-    name = str(model) if isinstance(model, Path) else f"the model of {len(data)} bytes"
+    name = named(model, options)
     _gate.check_onnx(data, name)
     if _fold.is_blockwise(data):
         data = _fold.fold_dequantize(data)
@@ -98,6 +100,8 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
             raise RuntimeAbsentError(f"ONNX Runtime's provider {provider} does not run all of {name}: {text}") from error
         if "external" in text.lower():
             raise ModelFileError(f"{name} keeps its weights in other files, which is refused; convert it into one file first: {text}") from error
+        if isinstance(error, MemoryError) or "alloc" in text.lower():
+            raise ModelFileError(f"{name} asks for more memory than this process may take, and is refused: {text}") from error
         kind = ModelShapeError if shapes else ModelFileError
         raise kind(f"{name} is not a model that ONNX Runtime {ort.__version__} can load: {text}") from error
     used = session.get_providers()

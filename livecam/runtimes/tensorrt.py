@@ -126,7 +126,7 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     """
     from livecam.runtimes import _engines  # with it come ONNX and its runtime, which a machine without a card is spared
 
-    data, name = _engines.read_model(model)
+    data, name = _engines.read_model(model, options)
     options, shapes = options or {}, _engines.shapes_of(options)
     kept = None if cache_dir is None else _engines.cache(cache_dir)
     package, key = _key(data, name, options)
@@ -152,7 +152,7 @@ def is_built(model: Path | bytes, cache_dir: Path, options: Mapping[str, object]
     """Whether `open` would find an engine for the card of this machine. Raises MissingExtraError, RuntimeAbsentError, ModelFileError."""
     from livecam.runtimes import _engines
 
-    _, key = _key(*_engines.read_model(model), options or {})
+    _, key = _key(*_engines.read_model(model, options), options or {})
     kept = _engines.cache(cache_dir)
     return any(kept.get(one.wanted()) is not None for one in (key, replace(key, driver=_engines.AHEAD)))
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livecam.errors import MissingExtraError, ModelFileError, ModelShapeError, StageError, UsageError
-from livecam.runtimes import TensorSpec, _fold, _gate, _network_onnx, _network_tflite
+from livecam.runtimes import TensorSpec, _fold, _gate, _network_onnx, _network_tflite, named
 from livecam.runtimes._network import Graph
 
 try:
@@ -99,7 +99,7 @@ def open(model: Path | bytes, threads: int = 1, cache_dir: Path | None = None, o
     Raises ModelFileError (not readable, an operator that is not known, no memory on the card), ModelShapeError, UsageError (no such device).
     """
     given = dict(options or {})
-    name = str(model) if isinstance(model, Path) else f"the model of {len(model)} bytes"
+    name = named(model, options)
     device = device_of(str(given.get("device", "auto")))
     precision = _precision(str(given.get("precision", "auto")), device)
     shapes = cast("Mapping[str, Sequence[int]]", given.get("shapes") or {})

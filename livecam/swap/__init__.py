@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from livecam import registry
 from livecam.config import SwapConfig
 from livecam.errors import ModelError
 from livecam.runtimes import Runtime
+from livecam.runtimes._gate import Checked
 from livecam.store import Store
 from livecam.types import U8, Alignment, CropSpec, Face, Persona, Swapped
 
-Remake = Callable[[Path, Runtime], Runtime]
-"""(the network's file in float32, what runs it now) -> what is to run it. Raises ModelError, StageError."""
+Remake = Callable[[Checked, Runtime], Runtime]
+"""(the network's file in float32 as it was checked, what runs it now) -> what is to run it. Raises ModelError, StageError."""
 
 
 class Swapper(Protocol):

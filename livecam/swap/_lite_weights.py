@@ -12,6 +12,7 @@ names one of the networks in it:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 
 from livecam import runtimes
 from livecam.errors import ModelFileError, ModelShapeError
-from livecam.runtimes import Runtime, TensorSpec, _gate
+from livecam.runtimes import Runtime, TensorSpec
+from livecam.runtimes._gate import Checked, admit
 from livecam.store import Card, Store
 from livecam.types import F32, CropSpec
 
@@ -60,6 +62,15 @@ class Mapper:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightFile:
+    """A network's file. read: its bytes, of livecam's own file those that were released, of the user's those that passed the gate; raises
+    ModelFileError."""
+
+    path: Path
+    read: Callable[[], Checked]
+
+
+@dataclass(frozen=True, slots=True)
 class Tier:
     """One crop size: name ("lite128"), side in pixels, the compiled network, its mapper, whether it is quantised, and its file in float32, of which
     other runtimes make theirs."""
@@ -70,18 +81,18 @@ class Tier:
     mapper: Mapper
     int8: bool
     licence: str
-    exact: Path
+    exact: WeightFile
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
     """Where a tier's files are."""
 
-    network: Path
+    network: WeightFile
     mapper: Path
     int8: bool
     licence: str
-    exact: Path
+    exact: WeightFile
 
 
 def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
@@ -107,8 +118,18 @@ def _shipped(store: Store, name: str, int8: bool) -> _Files | None:
     if mapper not in store.cards or not choices:
         return None
     _check_crop(store.card(choices[0]), CropSpec(NAMES[name], SCALE.template, SCALE.scale, SCALE.offset))
-    network, exact = store.path(choices[0]), store.path(choices[-1])
+    network, exact = _released(store, choices[0]), _released(store, choices[-1])
+    store.path(choices[-1])  # now, not when a faster runtime is to be made ready: a damaged installation is told at the start
     return _Files(network, store.path(mapper), choices[0].endswith("_int8"), store.card(choices[0]).licence, exact)
+
+
+def _released(store: Store, card: str) -> WeightFile:
+    path = store.file_path(card)
+    return WeightFile(path, lambda: Checked(path, store.read(card)))
+
+
+def _own(path: Path) -> WeightFile:
+    return WeightFile(path, lambda: admit(path))
 
 
 def _check_crop(card: Card, wanted: CropSpec) -> None:
@@ -125,23 +146,21 @@ def _in_folder(folder: Path, name: str, int8: bool = True) -> _Files | None:
         mapper = folder.parent / f"{name}-mapper.safetensors"
         fits = folder.stem.startswith(name) and mapper.is_file()
         own = f"weights of your own, {folder.name}"
-        return _Files(folder, mapper, folder.stem.endswith("-int8"), own, folder) if fits else None
+        return _Files(_own(folder), mapper, folder.stem.endswith("-int8"), own, _own(folder)) if fits else None
     mapper = folder / f"{name}-mapper.safetensors"
     for network in ([folder / f"{name}-int8.onnx"] if int8 else []) + [folder / f"{name}.onnx"]:
         if network.is_file() and mapper.is_file():
             exact = folder / f"{name}.onnx"
             own = f"weights of your own in {folder.name}"
-            return _Files(network, mapper, network.stem.endswith("-int8"), own, exact if exact.is_file() else network)
+            return _Files(_own(network), mapper, network.stem.endswith("-int8"), own, _own(exact if exact.is_file() else network))
     return None
 
 
 def _load(name: str, files: _Files, store: Store, threads: int) -> Tier:
-    data = _gate.read_file(files.network)
-    _gate.check_onnx(data, str(files.network))
     options = {"precision": "fp16"} if store.elsewhere else None
-    network = runtimes.place(store.elsewhere, data, threads, store.compiled_dir, options)
+    network = runtimes.place(store.elsewhere, files.network.read().data, threads, store.compiled_dir, options)
     tier = Tier(name, NAMES[name], network, read_mapper(files.mapper), files.int8, files.licence, files.exact)
-    check_form(tier, files.network)
+    check_form(tier, files.network.path)
     return tier
 
 

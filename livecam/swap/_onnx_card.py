@@ -16,13 +16,12 @@ Names left out are found by the tensors' shapes.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from livecam import store
+from livecam import _shipped, _toml, store
 from livecam.errors import ModelFileError
 from livecam.types import CropSpec
 
@@ -137,7 +136,8 @@ class _Table:
 def read_card(path: Path) -> GeneratorCard:
     """The card in a TOML file. Raises ModelFileError naming the field that is wrong."""
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data, written = _toml.read(path)
+        _shipped.check(path, written)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"model card {path} cannot be read: {error}") from error
     top = _Table(path, "", data)

@@ -56,10 +56,9 @@ class ArcFace:
     """An ArcFace network: 112-px aligned face -> embedding of length 1."""
 
     def __init__(self, choice: EmbedderChoice, length: int, threads: int) -> None:
-        data = _gate.read_file(choice.path)
+        data = _gate.admit(choice.path).data
         self._name = str(choice.path)
-        _gate.check_onnx(data, self._name)
-        self._network = runtimes.load("onnx", data, threads)
+        self._network = runtimes.load("onnx", data, threads, None, {"name": self._name})
         self._pixels = _pixels(choice.pixels, data)
         self._check(length)
 

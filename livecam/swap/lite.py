@@ -138,9 +138,9 @@ class LiteSwapper:
 
     def prepare_network(self, remake: Remake) -> Callable[[], None]:
         """See the room's text: each tier's network made anew of its file in float32. Raises ModelError, StageError."""
-        made = {size: replace(bench.tier, network=remake(bench.tier.exact, bench.tier.network)) for size, bench in self._benches.items()}
+        made = {size: replace(bench.tier, network=remake(bench.tier.exact.read(), bench.tier.network)) for size, bench in self._benches.items()}
         for tier in made.values():
-            check_form(tier, tier.exact)
+            check_form(tier, tier.exact.path)
 
         def put_on() -> None:
             for size, tier in made.items():

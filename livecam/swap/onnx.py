@@ -76,9 +76,10 @@ class OnnxSwapper:
 
     def prepare_network(self, remake: Remake) -> Callable[[], None]:
         """See the room's text. Raises ModelError, StageError."""
-        if hashlib.sha256(_gate.read_file(self._file.path)).hexdigest() != self._file.sha256:
+        file = _gate.Checked(self._file.path, _gate.read_file(self._file.path))
+        if hashlib.sha256(file.data).hexdigest() != self._file.sha256:
             raise ModelFileError(f"{self._file.path} was changed since the start; start livecam again")
-        network = remake(self._file.path, self._network)
+        network = remake(file, self._network)
         _named(self._card, network, str(self._file.path))
 
         def put_on() -> None:
@@ -116,7 +117,7 @@ def open(config: SwapConfig, store: Store, threads: int) -> OnnxSwapper:
         raise ModelFileError(f"{name} is not the file on its card {card.path}: expected SHA-256 {card.sha256}, found {found}")
     _gate.check_onnx(data, name)
     runtime = card.runtime if card else "onnx"
-    network = runtimes.load(runtime, data, threads, store.compiled_dir)
+    network = runtimes.load(runtime, data, threads, store.compiled_dir, {"name": name})
     card = _named(card or _known_form(network, name), network, name)
     projection = identity.read_projection(data, card, name)
     del data

@@ -16,6 +16,7 @@ import numpy as np
 from livecam import _insightface, geometry, runtimes
 from livecam.config import TrackConfig
 from livecam.errors import ModelShapeError
+from livecam.runtimes import _gate
 from livecam.store import Store
 from livecam.track import _points, _region, _smooth
 from livecam.track._follow import Follower
@@ -40,7 +41,7 @@ class Points106:
     """2d106det. Called from one thread."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._network = runtimes.load("onnx", path, threads)
+        self._network = runtimes.load("onnx", _gate.admit(path).data, threads, None, {"name": str(path)})
         taken = [spec.shape for spec in self._network.inputs]
         given = [spec.shape for spec in self._network.outputs]
         if len(taken) != 1 or len(taken[0]) != 4 or taken[0][2] not in (-1, SIDE_PX) or len(given) != 1 or given[0][-1] not in (-1, 2 * POINTS):

@@ -9,13 +9,14 @@ import trt_standin
 
 from livecam.cli import engine
 from livecam.errors import MissingExtraError, ModelFileError, RuntimeAbsentError, UsageError
-from livecam.runtimes import _engines, _nvidia, _trt
+from livecam.runtimes import _engines, _memory, _nvidia, _trt
 
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trt_standin.Trt:
     monkeypatch.setattr(_engines, "key_file", lambda: tmp_path / "config" / "engines.key")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(_memory, "bound_process", lambda: None)  # this process is that of all tests
     return trt_standin.install(monkeypatch)
 
 

@@ -21,6 +21,7 @@ from livecam.errors import ModelError, ParityError, StageError, UsageError
 from livecam.pipeline import Finished, Pipeline
 from livecam.runtimes import TensorSpec, _choice
 from livecam.runtimes._fallback import Fallback
+from livecam.runtimes._gate import Checked
 from livecam.telemetry import Telemetry
 from livecam.types import Frame, Verdict
 
@@ -53,8 +54,8 @@ class Drawing:
         self.telemetry, self.network, self.shown = Telemetry(), cast(Any, Counting("openvino")), list[str]()
         self.swapper = self
 
-    def prepare_network(self, remake: Callable[[Path, Any], Any]) -> Callable[[], None]:
-        made = remake(Path("net.onnx"), self.network)
+    def prepare_network(self, remake: Callable[[Checked, Any], Any]) -> Callable[[], None]:
+        made = remake(Checked(Path("net.onnx"), b"net"), self.network)
 
         def put_on() -> None:
             self.network = made

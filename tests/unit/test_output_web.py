@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -18,9 +19,9 @@ import pytest
 
 from livecam.config import OutputConfig
 from livecam.errors import OutputError, OutputLostError, UsageError
-from livecam.output import _web_jpeg, web
+from livecam.output import _web_jpeg, _web_server, web
 from livecam.output._web_frames import FrameSlot, Pace
-from livecam.output._web_server import MAX_VIEWERS
+from livecam.output._web_server import COMMANDS_BURST, MAX_CONNECTIONS, MAX_REFUSALS_WAITING, MAX_VIEWERS, REFUSAL_S, REQUESTS_BURST
 from livecam.output.web import WebOutput
 from livecam.types import U8, State, VideoFormat
 
@@ -504,3 +505,104 @@ def test_the_jpeg_agrees_with_the_picture() -> None:
     image = np.dstack((x / 640 * 255, y / 360 * 255, (x + y) / 1000 * 255)).astype(np.uint8)
     back = cv2.imdecode(np.frombuffer(_web_jpeg.encode(image), np.uint8), cv2.IMREAD_COLOR)
     assert np.abs(back.astype(int) - image).max() <= 12
+
+
+# ---------- how much ----------
+
+
+def test_strangers_wait_ever_longer_and_whoever_has_the_token_does_not(page: WebOutput) -> None:
+    async def work(session: aiohttp.ClientSession) -> tuple[list[int], int]:
+        async def status(url: str) -> int:
+            async with session.get(url) as answer:
+                return answer.status
+
+        strangers = [asyncio.create_task(status(origin(page) + f"/{n:024}/")) for n in range(3 * MAX_REFUSALS_WAITING)]
+        await asyncio.sleep(0.05)
+        own = await status(page.url)
+        return await asyncio.gather(*strangers), own
+
+    refused, own = talk(work)
+    assert own == 200
+    assert refused.count(403) >= MAX_REFUSALS_WAITING and refused.count(429) >= 1 and set(refused) == {403, 429}
+    begin = time.monotonic()
+    assert get(origin(page) + "/" + "x" * 24 + "/")[0] == 403
+    assert time.monotonic() - begin >= REFUSAL_S * 3 * MAX_REFUSALS_WAITING * 0.9, "tokens are not to be tried fast"
+
+
+def test_requests_are_bounded(page: WebOutput) -> None:
+    async def work(session: aiohttp.ClientSession) -> list[int]:
+        found = []
+        for _ in range(int(REQUESTS_BURST) + 200):
+            async with session.get(page.url + "icon.svg") as answer:
+                found.append(answer.status)
+        return found
+
+    found = talk(work)
+    assert found[: int(REQUESTS_BURST)] == [200] * int(REQUESTS_BURST) and 429 in found
+
+
+def test_nothing_can_be_sent_up(page: WebOutput) -> None:
+    async def work(session: aiohttp.ClientSession) -> list[int]:
+        found = []
+        for method, body in (("GET", b"x" * 100), ("GET", b"x" * 3_000_000), ("POST", b"x"), ("PUT", b""), ("DELETE", None)):
+            async with session.request(method, page.url, data=body) as answer:
+                found.append(answer.status)
+        return found
+
+    assert talk(work) == [413, 413, 403, 403, 403]
+
+
+def test_connections_are_bounded_and_silent_ones_ended(page: WebOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, port = origin(page).removeprefix("http://").split(":")
+    held = [socket.create_connection((host, int(port)), 5) for _ in range(MAX_CONNECTIONS + 8)]
+    try:
+        ended = 0
+        for connection in held:
+            connection.settimeout(0.2)
+            try:
+                ended += connection.recv(1) == b""
+            except ConnectionResetError:
+                ended += 1
+            except TimeoutError:
+                continue
+        assert ended == 8
+    finally:
+        for connection in held:
+            connection.close()
+    until(lambda: get(page.url)[0] == 200, "the page is there again")
+    monkeypatch.setattr(_web_server, "SILENT_S", 0.2)
+    with socket.create_connection((host, int(port)), 5) as silent, contextlib.suppress(ConnectionResetError):
+        assert silent.recv(1) == b""
+
+
+def test_floods_of_messages_are_cut_off_and_commands_bounded(page: WebOutput, surface: Surface) -> None:
+    async def work(session: aiohttp.ClientSession) -> int | None:
+        async with session.ws_connect(page.url + "socket", origin=origin(page)) as ws:
+            for _ in range(60):
+                await ws.send_json({"do": "cover"})
+            assert "commands a second" in (await next_text(ws, "refused"))["why"]
+            with contextlib.suppress(ConnectionError):
+                for _ in range(2000):
+                    await ws.send_json({"do": "next"})
+            while not ws.closed:
+                await ws.receive(20)
+            return ws.close_code
+
+    assert talk(work) == 1008
+    assert COMMANDS_BURST <= len(surface.commands) <= COMMANDS_BURST + 20
+
+
+def test_a_command_that_the_run_refuses_is_told_and_the_page_goes_on(page: WebOutput, surface: Surface, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, value: str = "") -> None:
+        raise UsageError("persona 'x' is unknown")
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        async with session.ws_connect(page.url + "socket", origin=origin(page)) as ws:
+            monkeypatch.setattr(surface, "command", refuse)
+            for text in ('{"do": "persona", "value": "x"}', '{"do": "persona", "value": "x"}'):
+                await ws.send_str(text)
+                assert "is unknown" in (await next_text(ws, "refused"))["why"]
+            await ws.send_str("[" * 4000)
+            assert "expected a JSON object" in (await next_text(ws, "refused"))["why"]
+
+    talk(work)

@@ -20,6 +20,7 @@ from livecam.errors import ModelFileError, ModelShapeError, StageError
 from livecam.image import crop as crop_of
 from livecam.persona.embed import FIVE_OF_MESH
 from livecam.runtimes import Runtime
+from livecam.runtimes._gate import Checked
 from livecam.store import Card, Store
 from livecam.swap import _lite_lines, _lite_tensor, mesh
 from livecam.swap._lite_weights import read_mapper
@@ -315,10 +316,10 @@ def test_another_runtime_draws_the_same_from_the_frame_on_at_which_it_is_put_on(
     before = swapper.swap(crop, face, alignment)
     made: list[Path] = []
 
-    def remake(file: Path, plain: Runtime) -> Runtime:
-        made.append(file)
+    def remake(file: Checked, plain: Runtime) -> Runtime:
+        made.append(file.path)
         assert plain is swapper._benches[128].tier.network
-        return runtimes.load("onnx", file)
+        return runtimes.load("onnx", file.data)
 
     put_on = swapper.prepare_network(remake)
     assert made == [tmp_path / "weights" / "lite128.onnx"] and swapper.runtime == "openvino"

@@ -286,7 +286,7 @@ def test_another_runtime_takes_over_and_a_changed_file_is_refused(tmp_path: Path
     swapper.wear(worn)
     crop, face, alignment = wearer(swapper.crop)
     before = swapper.swap(crop, face, alignment)
-    put_on = swapper.prepare_network(lambda file, plain: runtimes.load("openvino", file))
+    put_on = swapper.prepare_network(lambda file, plain: runtimes.load("openvino", file.data))
     assert swapper.runtime == "onnx"
     put_on()
     assert type(swapper._network).__name__ == "OpenVinoRuntime"
