@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from livecam import capture, output
@@ -36,5 +37,5 @@ def device_table(found: tuple[DeviceInfo, ...]) -> Table:
         table.add_column(column, overflow="fold")
     for device in found:
         what = "camera" if device.room == "capture" else "output"
-        table.add_row(what, device.kind, device.name, f"{TYPED[device.room]} {device.spec}", device.note)
+        table.add_row(*(escape(text) for text in (what, device.kind, device.name, f"{TYPED[device.room]} {device.spec}", device.note)))
     return table

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from livecam import _shipped, capture, output, persona
@@ -38,7 +39,7 @@ def doctor(*, run: Annotated[RunConfig, Parameter(name="*")] = RunConfig()) -> N
     findings = [finding for check in checks for finding in check(run)]
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
-        table.add_row(f"[{STYLE[finding.level]}]{finding.level}[/]", finding.what, finding.found, finding.way_out)
+        table.add_row(f"[{STYLE[finding.level]}]{finding.level}[/]", *(escape(text) for text in (finding.what, finding.found, finding.way_out)))
     Console().print(table)
     if any(finding.level == FAIL for finding in findings):
         sys.exit(1)

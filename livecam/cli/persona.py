@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import cv2
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -41,7 +42,7 @@ def list_personas() -> None:
         table.add_column(column, overflow="fold", no_wrap=column in ("id", "name"))
     for persona_id in personas.names():
         texts = _files.metadata(persona_id)
-        table.add_row(persona_id, texts["name"], texts["description"], texts["licence"])
+        table.add_row(*(escape(text) for text in (persona_id, texts["name"], texts["description"], texts["licence"])))
     console = Console()
     console.print(table if table.row_count else "no personas ship with this installation")
 
@@ -62,10 +63,10 @@ def show(
     table = Table(box=None, show_header=False, pad_edge=False)
     for key in ("id", "name", "kind", "description", "age", "licence", "maker", "seed"):
         if value := chosen.metadata.get(key):
-            table.add_row(key, value)
+            table.add_row(key, escape(value))
     height, width = chosen.images["neutral"].shape[:2]
     table.add_row("portrait", f"{width}x{height} px")
-    table.add_row("signed by", admitted.signer)
+    table.add_row("signed by", escape(admitted.signer))
     console = Console()
     console.print(table)
     if admitted.record is not None:

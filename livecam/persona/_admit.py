@@ -1,8 +1,8 @@
 """Whether a persona file may be worn: the one gate that every way of loading goes through, each time.
 
 Files in the package are accepted when they are what was released (livecam._shipped), synthetic ones alone. Everything else is read once, and of
-these bytes are checked, in this order: size and form, signature, who signed, revocation; of a person's persona also the consent record, its dates, the encryption and that the
-embedding inside is the one consented to. Pictures are decoded after that.
+these bytes are checked, in this order: size and form, signature, who signed, revocation; of a person's persona also the consent record, its dates,
+the encryption and that the embedding inside is the one consented to. Pictures are decoded after that.
 """
 
 from __future__ import annotations
