@@ -113,22 +113,23 @@ def test_when_the_card_fails_the_worker_goes_on_on_the_cpu(monkeypatch: pytest.M
     said: list[tuple] = []
     link = SimpleNamespace(say=lambda *what: said.append(what), busy=lambda *what: said.append(("busy", *what)))
     asked: list[Config] = []
-    on_cpu = SimpleNamespace(swapper=SimpleNamespace(), occlusion=None, most_crop_px=0, device_lost="", worn="noor")
+    on_cpu = SimpleNamespace(swapper=SimpleNamespace(), occlusion=None, most_crop_px=0, device_lost="", worn="noor", examiner=None)
 
     def pipeline(config: Config, link: object) -> object:
         asked.append(config)
         return on_cpu
 
     monkeypatch.setattr(build, "pipeline", pipeline)
-    monkeypatch.setattr(build, "wardrobe", lambda made: "a wardrobe")
+    monkeypatch.setattr(build, "wardrobe", lambda made, worn: f"a wardrobe for {worn}")
     worker = Worker(link, Config(run=RunConfig(device="cuda")))  # type: ignore[arg-type]
-    lost = SimpleNamespace(device_lost="", worn="sefa")
+    worker._worn = "sefa"
+    lost = SimpleNamespace(device_lost="", worn="sefa", examiner=None)
     assert worker._still(lost) is lost and not asked  # type: ignore[arg-type]
     lost.device_lost = "the device cuda:0 failed: CUDA out of memory"
     assert worker._still(lost) is on_cpu  # type: ignore[arg-type]
     assert asked[0].run.device == "cpu" and asked[0].swap.persona == "sefa"
     assert said[0][0] == "note" and "CUDA out of memory; going on on the CPU" in said[0][1]
-    assert worker._wardrobe == "a wardrobe"
+    assert worker._wardrobe == "a wardrobe for sefa"
 
 
 def test_a_card_that_cannot_be_opened_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,8 +164,8 @@ def test_a_part_that_the_mirrored_crop_does_not_confirm_stays_drawn() -> None:
 
 def guard_says(seen: parser.Occluded | None) -> str:
     alpha = parser.opened(np.full((256, 256), 255, np.uint8), seen)
-    textured = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
-    drawn = Drawn(FACE, ALIGNED, alpha, Swapped(textured, alpha), textured, None if seen is None else seen.sure)
+    textured, wearer = (np.random.default_rng(k).integers(0, 255, (256, 256, 3)).astype(np.uint8) for k in (0, 1))
+    drawn = Drawn(FACE, ALIGNED, alpha, Swapped(textured, alpha), wearer, None if seen is None else seen.sure)
     return _drawn.fault(drawn, (640, 640))
 
 

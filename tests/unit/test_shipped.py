@@ -113,7 +113,8 @@ def harmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(_shipped, "ROOT", root)
     monkeypatch.setattr(store, "CARDS", root / "cards")
     monkeypatch.setattr(store, "WEIGHTS", root / "weights")
-    monkeypatch.setattr("livecam.persona._files.FOLDER", root / "persona" / "files")
+    for module in ("_files", "_admit"):
+        monkeypatch.setattr(f"livecam.persona.{module}.FOLDER", root / "persona" / "files")
     return root
 
 
@@ -144,8 +145,9 @@ def test_an_exchanged_persona_is_not_worn(harmed: Path, tmp_path: Path) -> None:
     shutil.copy(files / "ada.safetensors", files / "eve.safetensors")
     with pytest.raises(PersonaError, match="not on the list"):
         persona.load("eve")
-    shutil.copy(files / "ada.safetensors", tmp_path / "mine.safetensors")  # files elsewhere are the user's own
-    assert persona.load(tmp_path / "mine.safetensors").id == "ada"
+    shutil.copy(files / "ada.safetensors", tmp_path / "mine.safetensors")  # files elsewhere are the user's own, to be signed
+    with pytest.raises(PersonaError, match="found one without a signature"):
+        persona.load(tmp_path / "mine.safetensors")
 
 
 def test_files_that_cannot_be_read_or_lie_elsewhere(tmp_path: Path) -> None:
