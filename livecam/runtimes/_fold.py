@@ -120,6 +120,6 @@ def _read_node(message: memoryview) -> _Node:
         elif item.number == pb.NODE_ATTRIBUTE:
             parts = {f.number: f for f in pb.read_fields(item.bytes)}
             number = parts.get(pb.ATTRIBUTE_I)
-            if number is not None and isinstance(number.value, int):
+            if number is not None and isinstance(number.value, int) and pb.ATTRIBUTE_NAME in parts:
                 node.numbers[parts[pb.ATTRIBUTE_NAME].text] = number.value
     return node

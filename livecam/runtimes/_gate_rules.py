@@ -308,7 +308,9 @@ def _few_ints(field: Field, most: int, name: str) -> list[int]:
 
 def _few_floats(field: Field) -> tuple[float, ...]:
     data = bytes(field.bytes)
-    return struct.unpack(f"<{len(data) // 4}f", data) if len(data) % 4 == 0 and len(data) <= 4 * MAX_SHAPE_VALUES else ()
+    if len(data) % 4 or len(data) > 4 * MAX_ATTRIBUTE_VALUES:
+        raise ModelFileError(f"not a valid ONNX file: a list of numbers has {len(data)} bytes; at most {MAX_ATTRIBUTE_VALUES} floats are expected")
+    return struct.unpack(f"<{len(data) // 4}f", data)
 
 
 def _held(fields: Mapping[int, list[Field]], kind: int) -> int:
@@ -322,6 +324,8 @@ def _held(fields: Mapping[int, list[Field]], kind: int) -> int:
         return -1 if rest else size
     held = 0
     for field in fields.get(typed, []):
+        if typed in (4, 10) and len(field.bytes) % SIZES[kind]:
+            return -1
         if field.wire != BYTES:
             held += 1
         elif typed in (4, 10):

@@ -79,7 +79,10 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
 
 def _floats(fields: list[pb.Field]) -> NDArray[np.float32]:
     """Numbers of a repeated float field, packed or not."""
-    return np.concatenate([np.frombuffer(field.bytes, "<f4") for field in fields])
+    try:
+        return np.concatenate([np.frombuffer(field.bytes, "<f4") for field in fields])
+    except ValueError as error:
+        raise ModelFileError(f"not a valid ONNX file: a list of numbers: {error}") from error
 
 
 def _spec(message: memoryview) -> TensorSpec:

@@ -26,6 +26,8 @@ GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = 0, 1, 2, 3
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_NAME = 0, 1, 2, 3
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS = 0, 1, 2, 4
 DTYPES = {0: "<f4", 1: "<f2", 2: "<i4", 4: "<i8"}
+MAX_ITEMS = 10_000
+"""Tensors, operators, or numbers of a shape: MediaPipe's networks have some hundreds."""
 SAME = 0
 """Padding; the other is VALID."""
 FUSED = {0: "", 1: "Relu", 3: "Relu6"}
@@ -77,14 +79,20 @@ class _Table:
             raise ModelFileError(f"not a valid TensorFlow Lite file: {count} elements of {size} bytes where {len(self.data) - at - 4} are left")
         return at + 4, count
 
+    def _few(self, number: int) -> tuple[int, int]:
+        at, count = self._vector(number, 4)
+        if count > MAX_ITEMS:
+            raise ModelFileError(f"not a valid TensorFlow Lite file: a list of {count} items; at most {MAX_ITEMS} are expected")
+        return at, count
+
     def tables(self, number: int) -> list[_Table]:
         """A vector of tables."""
-        at, count = self._vector(number, 4)
+        at, count = self._few(number)
         return [_Table(self.data, at + 4 * i + self._read("<I", at + 4 * i)) for i in range(count)]
 
     def numbers(self, number: int) -> list[int]:
         """A vector of int32."""
-        at, count = self._vector(number, 4)
+        at, count = self._few(number)
         return cast("list[int]", np.frombuffer(self.data[at : at + 4 * count], "<i4").tolist())
 
     def raw(self, number: int) -> memoryview:

@@ -25,6 +25,7 @@ from livecam.config import Config  # noqa: E402
 from livecam.errors import GuardError, LivecamError, ModelError, ModelFileError, UsageError  # noqa: E402
 from livecam.guard import link  # noqa: E402
 from livecam.runtimes import _fold, _network_tflite  # noqa: E402
+from livecam.runtimes import _protobuf as pb  # noqa: E402
 from livecam.store import read_card  # noqa: E402
 from livecam.swap import _onnx_card  # noqa: E402
 
@@ -122,6 +123,20 @@ def test_a_flatbuffer_whose_numbers_do_not_fit_is_refused() -> None:
     for data in (b"\x10\0\0\0TFL3" + bytes(64), b"\x08\0\0\0TFL3" + b"\xff" * 64, b"\xff\xff\xff\xffTFL3"):
         with pytest.raises(ModelFileError):
             _network_tflite.read(data)
+
+
+def test_a_flatbuffer_of_endless_lists_is_given_up() -> None:
+    table = _network_tflite._Table(memoryview(b"\x06\0\x08\0\x04\0\0\0" + (8).to_bytes(4, "little") + (4).to_bytes(4, "little")
+                                              + (1 << 18).to_bytes(4, "little") + bytes(1 << 20)), 8)  # fmt: skip
+    for read in (table.tables, table.numbers):
+        with pytest.raises(ModelFileError, match="a list of 262144 items"):
+            read(0)
+    assert len(table.raw(0)) == 1 << 18
+
+
+def test_an_attribute_without_a_name_is_no_trouble_for_folding() -> None:
+    attribute = pb.write_field(pb.NODE_ATTRIBUTE, pb.write_field(pb.ATTRIBUTE_I, 3))
+    assert _fold._read_node(memoryview(pb.write_field(pb.NODE_OP_TYPE, b"Relu") + attribute)).op == "Relu"
 
 
 def test_scales_that_do_not_fit_are_not_spread_over_a_larger_table() -> None:

@@ -218,6 +218,24 @@ def test_two_readers_never_see_two_files() -> None:
             _gate.check_onnx(data + bad, "mine")
 
 
+def test_lists_of_numbers_that_end_in_the_middle_of_one_are_refused() -> None:
+    made = model([node("Upsample", ["x"], ["y"], scales=[1.0, 1.0, 2.0, 2.0])])
+    good = made.graph.node[0].attribute[0].SerializeToString()
+    floats_ = np.array([1, 1, 2, 2], "<f4").tobytes()
+    packed = good.replace(b"".join(b"\x3d" + floats_[i : i + 4] for i in range(0, 16, 4)), pb.write_field(7, floats_))
+    assert packed != good
+    for values, fine in ((floats_, True), (floats_[:-1], False), (floats_ * 5000, False)):
+        attribute = packed.replace(pb.write_field(7, floats_), pb.write_field(7, values))
+        inner = made.graph.node[0].SerializeToString().replace(pb.write_field(5, good), pb.write_field(5, attribute))
+        graph = made.graph.SerializeToString().replace(pb.write_field(1, made.graph.node[0].SerializeToString()), pb.write_field(1, inner))
+        data = made.SerializeToString().replace(pb.write_field(7, made.graph.SerializeToString()), pb.write_field(7, graph))
+        if fine:
+            _gate.check_onnx(data, "mine")
+        else:
+            with pytest.raises(ModelFileError, match="a list of numbers has"):
+                _gate.check_onnx(data, "mine")
+
+
 def test_a_file_of_endless_parts_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gate_rules, "MAX_FIELDS", 10)
     with pytest.raises(ModelFileError, match="more than 10 parts"):
