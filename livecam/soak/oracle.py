@@ -15,7 +15,7 @@ in a frame below P_FRAME = 1e-9 (union bound).  At 480x270 that is T = 242,644 a
 The 25-frame test takes sum(r) over the frames in place of r: the same signs, so the same bound.
 
 Power.  A canary of amplitude a among residuals of standard deviation d gives z = sqrt(n) a / sqrt(a^2 + d^2) in a window of n chips: a raw 32-px
-patch (n = 256) 11 to 14, a blend of a quarter about 20 (see tests/unit/test_soak_oracle.py).
+patch (n = 256) 11 to 14, a blend of a quarter about 20 (see tests/unit/test_soak.py).
 """
 
 from __future__ import annotations
