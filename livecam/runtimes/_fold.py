@@ -94,13 +94,15 @@ def dequantize(x: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: i
     try:
         if scale.size > 1:
             axis = range(x.ndim)[axis]
+            # Looked at before anything is spread: what does not fit could become a table far larger than the weights.
+            if block and any(f.ndim != x.ndim or f.shape[i] not in (1, n) for f in factors for i, n in enumerate(x.shape) if i != axis):
+                raise ValueError
             if block:
                 factors = [f.take(np.minimum(np.arange(x.shape[axis]) // max(block, 1), f.shape[axis] - 1), axis) for f in factors]
             elif scale.ndim == 1:
                 factors = [f.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) for f in factors]
         else:
             factors = [f.reshape(()) for f in factors]
-        # Looked at before anything is worked out: what does not fit could be spread over a table far larger than the weights.
         if any(np.broadcast_shapes(f.shape, x.shape) != x.shape for f in factors):
             raise ValueError
         return np.ascontiguousarray((x.astype(np.float32) - factors[1]) * factors[0], np.float32)
