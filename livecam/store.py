@@ -80,11 +80,13 @@ def read_card(path: Path) -> Card:
         data, written = _toml.read(path)
         sources = tuple(Source.from_table(s) for s in data.get("sources", []))
         texts = (data["id"], data["file"], data["purpose"], data["licence"], data["sha256"].lower())
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("id, file, purpose, licence and sha256 should be texts")
         card = Card(*texts, int(data["size_bytes"]), sources, tuple(data.get("used_by", ())), data.get("shipped") is True, data)
         card = replace(card, origin=(path, hashlib.sha256(written).hexdigest()))
     except KeyError as error:
         raise ModelFileError(f"model card {path} lacks the field {error.args[0]!r}") from error
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
         raise ModelFileError(f"model card {path} cannot be read: {error}") from error
     if Path(card.file).name != card.file or len(card.sha256) != 64:
         raise ModelFileError(f"model card {path}: `file` must be a bare name and `sha256` 64 hex digits; found {card.file!r} and {card.sha256!r}")

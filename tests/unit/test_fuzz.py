@@ -26,7 +26,7 @@ from livecam.errors import GuardError, LivecamError, ModelError, ModelFileError,
 from livecam.guard import link  # noqa: E402
 from livecam.runtimes import _fold, _network_tflite  # noqa: E402
 from livecam.runtimes import _protobuf as pb  # noqa: E402
-from livecam.store import read_card  # noqa: E402
+from livecam.store import CARDS, read_card  # noqa: E402
 from livecam.swap import _onnx_card  # noqa: E402
 
 FEW = {"options": 10, "tflite": 15, "onnx-runtime": 40}
@@ -87,6 +87,15 @@ def test_a_toml_file_nested_without_end_is_refused(tmp_path: Path) -> None:
                 read(path)
         with pytest.raises(UsageError, match=r"a\.toml"):
             check_config(path)
+
+
+@pytest.mark.parametrize("change", [('"gaze.onnx"', "3"), ('"gaze.onnx"', "[1]"), ("size_bytes = 713334", "size_bytes = inf"), ('id = "gaze"', "id = 1.5")])
+def test_a_card_whose_fields_are_of_another_kind_is_refused(tmp_path: Path, change: tuple[str, str]) -> None:
+    path, good = tmp_path / "a.toml", (CARDS / "gaze.toml").read_text("utf-8")
+    assert change[0] in good
+    path.write_text(good.replace(*change), "utf-8")
+    with pytest.raises(ModelFileError, match=r"a\.toml cannot be read"):
+        read_card(path)
 
 
 @pytest.fixture
