@@ -89,7 +89,9 @@ def test_a_toml_file_nested_without_end_is_refused(tmp_path: Path) -> None:
             check_config(path)
 
 
-@pytest.mark.parametrize("change", [('"gaze.onnx"', "3"), ('"gaze.onnx"', "[1]"), ("size_bytes = 713334", "size_bytes = inf"), ('id = "gaze"', "id = 1.5")])
+@pytest.mark.parametrize(
+    "change", [('"gaze.onnx"', "3"), ('"gaze.onnx"', "[1]"), ("size_bytes = 713334", "size_bytes = inf"), ('id = "gaze"', "id = 1.5")]
+)
 def test_a_card_whose_fields_are_of_another_kind_is_refused(tmp_path: Path, change: tuple[str, str]) -> None:
     path, good = tmp_path / "a.toml", (CARDS / "gaze.toml").read_text("utf-8")
     assert change[0] in good
