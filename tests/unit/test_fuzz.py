@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # the root first: benchmarks has an engines.py of its own
 import fuzz  # noqa: E402
 from _fuzz_parsers import PARSERS, Commanded  # noqa: E402
 from _mutants import mutant  # noqa: E402
