@@ -203,8 +203,12 @@ def _read_mapper(path: Path) -> None:
 def shape_seeds(folder: Path) -> list[bytes]:
     """A small map of shapes."""
     rng, path = np.random.default_rng(0), folder / "seed.safetensors"
-    shapes = {"centre": (1404,), "see": (2, 1404), "give": (2, 1404), "base": (1404,)}
-    save_file({k: rng.normal(size=v).astype(np.float32) for k, v in shapes.items()}, str(path), {"format": "livecam-shape-1"})
+    shapes: dict[str, tuple[int, ...]] = {"give": (2, 936), "base": (936,)}
+    for name in ("now", "offset", "rest"):
+        shapes |= {name: (1, 1404), f"{name}_mean": (1404,)}
+    for name, into in (("first", 8), ("second", 2), ("third", 2)):
+        shapes |= {name: (into, 2), f"{name}_bias": (2,)}
+    save_file({k: rng.normal(size=v).astype(np.float32) for k, v in shapes.items()}, str(path), {"format": "livecam-shape-2"})
     return [path.read_bytes()]
 
 

@@ -54,6 +54,7 @@ def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
                        help="only every Nth shard from K on, to share a set among processes")
     again = commands.add_parser("redraw", parents=[common], help="draw mesh's part of a set again, after a change of mesh")
     again.add_argument("--set", type=Path, required=True, metavar="DIR", dest="folder")
+    again.add_argument("--part", default="0/1", metavar="K/N", help="only every Nth shard from K on")
     sheet = commands.add_parser("sheet", help="a contact sheet of a set")
     sheet.add_argument("--set", type=Path, required=True, metavar="DIR", dest="folder")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -91,7 +92,7 @@ def main(argv: list[str]) -> int:
         if args.command == "redraw":
             from engines.synth import redraw
 
-            redraw.redraw(args.folder, find_assets(args.assets))
+            redraw.redraw(args.folder, find_assets(args.assets), _part(args.part))
             return 0
         if args.command == "pairs":
             _run_pairs(args)

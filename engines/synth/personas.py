@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from engines.synth.shade import EYE, TEETH, TONGUE
 from livecam.config import RunConfig
 from livecam.persona.embed import Embedders
 from livecam.store import Store
+from livecam.swap._mesh_worn import find_iris
 
 SIZE = 640
 FACE_SHARE = 0.60
@@ -152,6 +154,26 @@ def draw_mouth(renderer: Renderer, camera: Camera) -> dict[str, tuple[Bytes, lis
     return out
 
 
+def irises(person: Person, camera: Camera, pictures: tuple[Bytes, Bytes], mesh: Floats) -> Floats:
+    """(10, 3) centre and four points of the edge of the portrait's right, then left iris, where the scene has them: the
+    tracker reads them up to a tenth of the eyeball's radius aside, and their size up to a quarter too small.
+
+    pictures: of the two eyeballs, as draw_eye makes them: an iris may sit aside of the ball's axis. mesh: (478, 3) as
+    the tracker reads it, whose irises' depths are kept."""
+    out = mesh[IRIS_FROM:].copy()
+    middle, ball_px = (EYE_SIZE - 1) / 2, 0.97 * EYE_SIZE / 2
+    for k, eye in enumerate(person.pose(POSES["neutral"]).eyes.astype(np.float64)):
+        found = find_iris(pictures[k], middle, 0.97 * ball_px, IRIS_SHARE * ball_px)
+        aside, down = ((place - middle) / ball_px for place in found)
+        ahead = math.sqrt(1.0 - IRIS_SHARE**2 - aside**2 - down**2)
+        iris = eye[:3] + eye[6] * np.array([aside, -down, ahead])
+        edge = IRIS_SHARE * eye[6]
+        steps = np.array([[0, 0, 0], [edge, 0, 0], [0, edge, 0], [-edge, 0, 0], [0, -edge, 0]])
+        x, y, _ = camera.project(iris + steps)
+        out[5 * k:5 * k + 5, 0], out[5 * k:5 * k + 5, 1] = x, y
+    return out
+
+
 def _encoded(image: Bytes, kind: str) -> NDArray[np.uint8]:
     flags = ([cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == ".jpg"
              else [cv2.IMWRITE_PNG_COMPRESSION, 9])
@@ -171,6 +193,7 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
         renderer = Renderer(Person(someone.look, assets), supersample=3)
     camera = portrait_camera(renderer.person)
     portraits = draw_portraits(renderer, camera)
+    eyes = [draw_eye(renderer, right) for right in (True, False)]
     tensors: dict[str, np.ndarray] = {}
     metadata = {
         "format": "livecam-persona", "version": "1", "id": someone.id, "name": someone.name,
@@ -185,14 +208,15 @@ def make_persona(someone: Someone, assets: Path, landmarker: Landmarker, target:
             raise AssetsError(f"persona {someone.id}: expected a face score of at least "
                               f"{MIN_SCORE} on {name}, found {found.score:.2f}; change the look")
         points = found.points
+        if name == "neutral":
+            points[IRIS_FROM:] = irises(renderer.person, camera, (eyes[0][0], eyes[1][0]), points)
         if name == "closed_eyes":
             # Behind shut lids the irises are where they were: same head, same camera.
             points[IRIS_FROM:] = tensors["neutral_mesh"][IRIS_FROM:]
         tensors[name] = _encoded(picture, ".jpg")
         tensors[f"{name}_mesh"] = points
         checks.append(_with_points(picture, points))
-    for side, right in (("eye_right", True), ("eye_left", False)):
-        image, ball, iris = draw_eye(renderer, right)
+    for side, (image, ball, iris) in zip(("eye_right", "eye_left"), eyes, strict=True):
         tensors[side] = _encoded(image, ".png")
         metadata["eye_ball_radius_px"], metadata["eye_iris_radius_px"] = f"{ball:.2f}", f"{iris:.2f}"
         checks.append(_on_grey(image))

@@ -14,12 +14,12 @@ import numpy as np
 
 from livecam.swap import _mesh_points
 from livecam.swap import _mesh_triangles as topology
-from livecam.swap._mesh_map import Map
+from livecam.swap._mesh_map import Map, Shapes
 from livecam.types import F32, F64
 
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 10, 151, 9, 8, 127, 356, 234, 454, 67, 297, 54, 284, 21, 251, 162, 389, 93, 323, 2, 98, 327)
 """Points that expression hardly moves."""
-RIM = (0.06, 0.34)
+RIM = (0.0, 0.12)
 """Distances from the outline, in face widths, between which the persona's own shape comes in; the outline stays the wearer's, or the seam would leave
 it."""
 EYE_CORNERS = ((33, 133), (362, 263))
@@ -132,12 +132,12 @@ def shut_line(mesh: F32, upper: tuple[int, ...], lower: tuple[int, ...]) -> F32:
 class Wearer:
     """What is learnt of one tracked face over time; changes with every frame.
 
-    mean: (468, 3) shape in the persona's frame; offset: (468, 3) what of the persona's shape is added to it; lips_closed: gap between the inner lips
+    mean: (468, 3) shape in the persona's frame; slow: what the map of shapes sees of it; lips_closed: gap between the inner lips
     of the tracked mesh when the mouth is shut, as share of the face's width; wink: 0..1 for how long one eye has been shut alone.
     """
 
     mean: F32 | None = None
-    offset: F32 | None = None
+    slow: F32 | None = None
     frames: int = 0
     lips_closed: float = LIPS_START
     wink: float = 0.0
@@ -193,18 +193,24 @@ class Wearer:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What of the persona's offset from the wearer's mean shape is put on the wearer's mesh: what the map says, none of it at the outline. weight:
-    (468, 1); unit: distance between the persona's eyes."""
+    """By how much the wearer's points move towards where the persona's features belong: what the map says, nothing at the outline. weight:
+    (468, 1); unit: distance between the persona's eyes; rest: (468, 3) the persona's mesh in that unit."""
 
     weight: F32
     unit: float
+    rest: F32
     map: Map
 
-    def apply(self, offset: F32) -> F32:
-        """(468, 3) of what is added to the wearer's mesh. offset: (468, 3) persona minus wearer."""
-        added = self.weight * np.float32(self.unit) * self.map.apply(offset / np.float32(self.unit))
+    def slow(self, mean: F32) -> F32:
+        """What the map sees of the wearer's mean shape (468, 3) and the persona's; to be kept for some frames."""
+        return self.map.slow(self.rest - mean / np.float32(self.unit), self.rest)
+
+    def apply(self, local: F32, mean: F32, rotation: F64, lids: F64, slow: F32 | None = None) -> F32:
+        """(468, 3) of what is added to the wearer's mesh, all in the persona's frame. local: (468, 3) the wearer's mesh; lids: see Shapes."""
+        unit = np.float32(self.unit)
+        added = np.zeros_like(local)
         # In depth it would turn triangles at the far eye away, and leave it open.
-        added[:, 2] = 0.0
+        added[:, :2] = self.weight * unit * self.map.apply(Shapes(local / unit, self.rest - mean / unit, self.rest, rotation, lids), slow)
         return added
 
 
@@ -214,7 +220,8 @@ def make_transfer(rest: F32, learnt: Map) -> Transfer:
     gap = np.linalg.norm(rest[:, None, :2] - rest[None, list(topology.OVAL), :2], axis=2).min(axis=1) / width
     weight = np.clip((gap - RIM[0]) / (RIM[1] - RIM[0]), 0.0, 1.0)
     eyes = [rest[[i, j]].mean(axis=0) for i, j in EYE_CORNERS]
-    return Transfer(weight[:, None].astype(np.float32), math.dist(eyes[0].tolist(), eyes[1].tolist()), learnt)
+    unit = math.dist(eyes[0].tolist(), eyes[1].tolist())
+    return Transfer(weight[:, None].astype(np.float32), unit, (rest / np.float32(unit)).astype(np.float32), learnt)
 
 
 def lid_lines(eye: Eye, openness: float) -> tuple[F32, F32]:

@@ -27,8 +27,8 @@ FADE_AT_CHIN = 0.4
 """Share of that width at the chin, which trackers put too high on turned and laughing faces: the wearer's own would show there."""
 LOWER_LIP, CHIN = 17, 152
 """Points of the mesh."""
-IRIS_CONTRAST = 40.0
-"""Grey levels by which an iris differs from the white."""
+IRIS_CONTRAST, IRIS_ASIDE = 80.0, 0.3
+"""Grey levels off the white that count at most (a pupil no more than an iris); and how far aside of the ball's middle an iris may be, in radii."""
 BALL_PER_IRIS = 2.05
 """Radius of a human eyeball over that of its iris (12.0 and 5.9 mm), for persona files that do not say."""
 HAIR_LUMA, HAIR_CHROMA = 0.35, 0.16
@@ -294,28 +294,37 @@ def _eyeball(persona: Persona, name: str) -> Eyeball:
     side = picture.shape[0]
     radius = float(persona.metadata.get("eye_ball_radius_px", 0.5 * side)) * 0.97
     centre = (side - 1) / 2
-    x, y, iris = _find_iris(picture, centre, radius)
+    iris = float(persona.metadata.get("eye_iris_radius_px", radius / BALL_PER_IRIS))
+    x, y = find_iris(picture, centre, radius, iris)
     solid = picture.copy()
     solid[..., :3] = _grown(picture)
     lanes = tuple(to_lanes(shrink(solid, f)) for f in (1.0, 2.0, 4.0))
     return Eyeball(lanes, centre, radius, _towards((x - centre) / radius, (y - centre) / radius), iris / radius, _white(picture))
 
 
-def _find_iris(picture: U8, centre: float, radius: float) -> tuple[float, float, float]:
-    """Centre x, y and radius in pixels of the iris of an eyeball's picture: the largest patch unlike the white. It may look a little aside."""
+def find_iris(picture: U8, centre: float, radius: float, iris: float) -> tuple[float, float]:
+    """Centre x, y in pixels of the iris of an eyeball's picture, which may look aside: the disc of radius `iris` that is least like the white around it.
+
+    centre, radius: of the ball. To two pixels. Red veins and dark corners are as unlike the white, but no such disc."""
     y, x = np.mgrid[: picture.shape[0], : picture.shape[1]] - centre
     out = x * x + y * y
-    middle = out < (0.75 * radius) ** 2
-    white = np.median(picture[middle & (out > (0.55 * radius) ** 2)][:, :3], axis=0)
+    white = np.median(picture[(out < (0.75 * radius) ** 2) & (out > (0.55 * radius) ** 2)][:, :3], axis=0)
     off = np.maximum.reduce([np.abs(picture[..., k] - np.float32(white[k])) for k in range(3)])
-    patch = cv2.morphologyEx((middle & (off > IRIS_CONTRAST)).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    patches, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not patches:
-        return centre, centre, radius / BALL_PER_IRIS
-    (cx, cy), found = cv2.minEnclosingCircle(cv2.convexHull(max(patches, key=cv2.contourArea)))
-    if not 0.25 < found / radius < 0.65 or math.hypot(cx - centre, cy - centre) > 0.35 * radius:
-        return centre, centre, radius / BALL_PER_IRIS
-    return float(cx), float(cy), float(found)
+    off = np.minimum(off, IRIS_CONTRAST) * (out < (0.95 * radius) ** 2)
+    seen = cv2.resize(off.astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    apart = cv2.filter2D(seen, -1, _disc_and_ring(iris / 2), borderType=cv2.BORDER_REPLICATE)
+    middle = (seen.shape[0] - 1) / 2
+    apart[np.hypot(*(np.mgrid[: seen.shape[0], : seen.shape[1]] - middle)) > IRIS_ASIDE * radius / 2] = -np.inf
+    row, column = np.unravel_index(int(apart.argmax()), apart.shape)
+    return 2.0 * float(column) + 0.5, 2.0 * float(row) + 0.5
+
+
+def _disc_and_ring(radius: float) -> F32:
+    """A kernel: mean of a disc less mean of the ring around it."""
+    n = math.ceil(1.3 * radius)
+    far = np.hypot(*np.mgrid[-n : n + 1, -n : n + 1])
+    disc, ring = (far < 0.97 * radius).astype(np.float32), ((far > 1.03 * radius) & (far < 1.3 * radius)).astype(np.float32)
+    return np.asarray(disc / disc.sum() - ring / max(ring.sum(), 1.0), np.float32)
 
 
 def _towards(x: float, y: float) -> F64:

@@ -305,8 +305,8 @@ def test_sheet_shows_every_row(tmp_path, fake):
         sheet.write_sheet(tmp_path / "none", tmp_path / "x.jpg")
 
 
-def test_redraw_writes_the_drawings_alone(tmp_path, monkeypatch):
-    """Who wears whom, on which crop, reaches the swapper; what it draws is stored, and nothing else changes."""
+def test_redraw_writes_drawings_and_gaze_alone(tmp_path, monkeypatch):
+    """Who wears whom, on which crop, reaches the swapper; what it draws and the gaze are stored, and nothing else changes."""
     folder = pairs_fixture.write(tmp_path / "set")
     before = _load(next(folder.glob("pairs-*.npz")))
 
@@ -324,13 +324,18 @@ def test_redraw_writes_the_drawings_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(redraw.Live, "__init__", lambda *_: None)
     monkeypatch.setattr(redraw.Live, "swap", drawn)
     monkeypatch.setattr(redraw.Cast, "actor", lambda _self, look: SimpleNamespace(look=look))
+    looks = iter(range(1000))
+    monkeypatch.setattr(redraw, "GazeNetwork", lambda *_: SimpleNamespace(read=lambda _eye, head, left: (next(looks) / 10, float(left))))
+    assert redraw.redraw(folder, Path(), (1, 2)) == len(list(folder.glob("pairs-*.npz"))) // 2
+    assert np.array_equal(before["mesh"], _load(min(folder.glob("pairs-*.npz")))["mesh"]), "another part's"
     assert redraw.redraw(folder, Path()) == len(list(folder.glob("pairs-*.npz")))
     after = _load(next(folder.glob("pairs-*.npz")))
     for k in range(len(before["a"])):
         for ending in ("", "2"):
             assert np.array_equal(after["mesh" + ending][k], before["wearer" + ending][k] // 2 + np.uint8(before["b"][k]))
             assert np.array_equal(after["mesh_mask" + ending][k], before["wearer" + ending][k][..., 1])
-    same = set(before) - {"mesh", "mesh2", "mesh_mask", "mesh_mask2"}
+    assert (after["tracker_gaze"][:, :, 1] == (0.0, 1.0)).all() and len(np.unique(after["tracker_gaze"][:, :, 0])) == 2 * len(before["a"])
+    same = set(before) - {"mesh", "mesh2", "mesh_mask", "mesh_mask2", "tracker_gaze"}
     assert all(np.array_equal(before[key], after[key]) for key in same)
     with pytest.raises(assets.AssetsError, match="expected a set"):
         redraw.redraw(tmp_path / "none", Path())
