@@ -26,7 +26,7 @@ from engines.synth.shade import EYE, TEETH, TONGUE
 from livecam.config import RunConfig
 from livecam.persona.embed import Embedders
 from livecam.store import Store
-from livecam.swap._mesh_worn import find_iris
+from livecam.swap._mesh_parts import find_iris
 
 SIZE = 640
 FACE_SHARE = 0.60

@@ -3,7 +3,7 @@
     python -m engines train shape --data DIR [DIR ...] --held DIR --out livecam/weights [--cards livecam/cards]
 
 Of each sample in the shards: what `mesh` knows of wearer and persona (livecam.swap._mesh_map.Shapes), and by how much the answer's landmarks, read by
-the live tracker, lie off the wearer's own. A wearer's mean shape is that of all of the wearer's samples. Principal components of the shapes and of the
+the live tracker, lie off the wearer's own. A wearer's mean shape is that of all of their samples. Principal components of the shapes and of the
 displacements are taken from the data; between them two hidden layers learn, with noise on what they see. Judged on the people of --held.
 
 Lengths are in distances between the persona's eyes. One core, about 20 ms a sample, most of it reading landmarks, and a minute of training.
@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 

@@ -70,8 +70,7 @@ class Map:
             x = x @ self.parts[name] + self.parts[f"{name}_bias"]
             x = x / (1.0 + np.exp(-x))
         x = x @ self.parts["third"] + self.parts["third_bias"]
-        out: F32 = (self.parts["base"] + x @ self.parts["give"]).reshape(-1, 2)
-        return out
+        return np.asarray(self.parts["base"] + x @ self.parts["give"], np.float32).reshape(-1, 2)
 
     def _seen(self, name: str, shape: F32) -> F32:
         seen = self.parts[name] @ (shape.reshape(-1) - self.parts[f"{name}_mean"])

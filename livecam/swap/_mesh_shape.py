@@ -203,15 +203,20 @@ class Transfer:
 
     def slow(self, mean: F32) -> F32:
         """What the map sees of the wearer's mean shape (468, 3) and the persona's; to be kept for some frames."""
-        return self.map.slow(self.rest - mean / np.float32(self.unit), self.rest)
+        return self.map.slow(self.rest - in_unit(mean, self.unit), self.rest)
 
     def apply(self, local: F32, mean: F32, rotation: F64, lids: F64, slow: F32 | None = None) -> F32:
         """(468, 3) of what is added to the wearer's mesh, all in the persona's frame. local: (468, 3) the wearer's mesh; lids: see Shapes."""
-        unit = np.float32(self.unit)
+        now, own = (in_unit(mesh, self.unit) for mesh in (local, mean))
         added = np.zeros_like(local)
         # In depth it would turn triangles at the far eye away, and leave it open.
-        added[:, :2] = self.weight * unit * self.map.apply(Shapes(local / unit, self.rest - mean / unit, self.rest, rotation, lids), slow)
+        added[:, :2] = self.weight * np.float32(self.unit) * self.map.apply(Shapes(now, self.rest - own, self.rest, rotation, lids), slow)
         return added
+
+
+def in_unit(mesh: F32, unit: float) -> F32:
+    """Points in another unit of length."""
+    return (mesh / np.float32(unit)).astype(np.float32)
 
 
 def make_transfer(rest: F32, learnt: Map) -> Transfer:
@@ -221,7 +226,7 @@ def make_transfer(rest: F32, learnt: Map) -> Transfer:
     weight = np.clip((gap - RIM[0]) / (RIM[1] - RIM[0]), 0.0, 1.0)
     eyes = [rest[[i, j]].mean(axis=0) for i, j in EYE_CORNERS]
     unit = math.dist(eyes[0].tolist(), eyes[1].tolist())
-    return Transfer(weight[:, None].astype(np.float32), unit, (rest / np.float32(unit)).astype(np.float32), learnt)
+    return Transfer(weight[:, None].astype(np.float32), unit, in_unit(rest, unit), learnt)
 
 
 def lid_lines(eye: Eye, openness: float) -> tuple[F32, F32]:

@@ -20,7 +20,8 @@ from livecam.swap import _mesh_points
 from livecam.swap import _mesh_raster as raster
 from livecam.swap import _mesh_shape as shape
 from livecam.swap import _mesh_triangles as topology
-from livecam.swap._mesh_worn import LOWER_ANCHOR, UPPER_ANCHOR, Eyeball, Mouth, Worn, blurred_colours, prepare, vertex_normals
+from livecam.swap._mesh_parts import LOWER_ANCHOR, UPPER_ANCHOR, Eyeball, Mouth
+from livecam.swap._mesh_worn import Worn, blurred_colours, prepare, vertex_normals
 from livecam.types import F32, F64, MESH_POINTS, MESH_POINTS_WITH_IRIS, U8, Alignment, CropSpec, Face, Persona, Swapped
 
 CROP_PX = 256
@@ -71,9 +72,9 @@ LASH_DARK, LID_SHADOW = 0.2, 0.15
 MOUTH_EDGE = 0.4
 """Brightness of what is inside the mouth at its corners, relative to its middle."""
 BALL_PLACE = (np.array([0.045, 0.055, 0.95], np.float32), np.array([-0.045, 0.055, 0.95], np.float32))
-"""Where the right and the left eyeball's middle lies from the portrait's iris, right, down and behind it, in the ball's radii. 162 rendered pairs, drawn
-with their true gaze and read by the gaze network: 6.3 degrees off with the depth alone, 4.8 with all. With a depth of 0.55 irises ran ahead of a turning
-head by a sixth of its angle, and moved half as far as they were told: 9.3."""
+"""Where the right and the left eyeball's middle lies from the portrait's iris, right, down and behind it, in the ball's radii. 162 rendered pairs,
+drawn with their true gaze and read by the gaze network: 6.3 degrees off with the depth alone, 4.8 with all. With a depth of 0.55 irises ran ahead of
+a turning head by a sixth of its angle, and moved half as far as they were told: 9.3."""
 GAZE_GAIN = 1.1
 """The network, unsure, says a little less than there is: with this, eyes move as far as theirs do who are told."""
 BLINK_HOLD = 0.3

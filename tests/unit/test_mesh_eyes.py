@@ -12,8 +12,9 @@ from livecam import persona
 from livecam.swap import _mesh_shape as shape
 from livecam.swap import mesh
 from livecam.swap._mesh_light import LUMA
+from livecam.swap._mesh_parts import find_iris
 from livecam.swap._mesh_triangles import face_triangles
-from livecam.swap._mesh_worn import Worn, find_iris, prepare
+from livecam.swap._mesh_worn import Worn, prepare
 
 MIDDLE, BALL, IRIS = 95.5, 90.0, 38.0
 
