@@ -19,6 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from livecam import runtimes
+from livecam.config import RunConfig
 from livecam.errors import ModelFileError
 from livecam.runtimes import _choice, _gate, _gate_rules, _memory
 from livecam.runtimes import _protobuf as pb
@@ -58,13 +59,24 @@ def test_known_forms_pass(tmp_path: Path) -> None:
     _gate.check_onnx(_choice.tiny(), "tiny")
 
 
-def test_livecams_own_networks_would_pass(tmp_path: Path) -> None:
+def test_livecams_own_networks_would_pass() -> None:
     own = sorted(WEIGHTS.glob("*.onnx"))
     assert len(own) >= 4
-    store = Store(tmp_path.parent)
+    store = Store(RunConfig().cache_dir)
     fetched = [path for name in ("yunet", "sface") if (path := store.file_path(name)).exists()]
     for path in (*own, *fetched):
         _gate.admit(path)
+
+
+def test_inputs_that_no_node_takes_do_not_count() -> None:
+    """SFace's file lists 29 weights as inputs that its quantised ones replaced."""
+    made = relu()
+    made.graph.input.extend(helper.make_tensor_value_info(f"old_{k}", 1, [3]) for k in range(40))
+    _gate.check_onnx(made.SerializeToString(), "left over")
+    names = [f"old_{k}" for k in range(40)]
+    made.graph.node.append(node("Sum", names, ["all"]))
+    with pytest.raises(ModelFileError, match="1 to 16 inputs"):
+        _gate.check_onnx(made.SerializeToString(), "taken")
 
 
 def test_every_way_of_writing_a_tensor_is_counted_right() -> None:
