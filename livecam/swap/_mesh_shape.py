@@ -47,8 +47,8 @@ third is left on the demo clip, and blinks close as far."""
 
 
 LIDS_SEEN, LIDS_SEEN_FROM, LIDS_SEEN_OVER = 0.7, 0.35, 0.3
-"""Share of the map's own lids in open ones, from which opening on, and over which range it comes in. On 127 held-out pairs the persona's lids alone were
-0.365 of the eye's width apart, the answer's 0.341; points of the eyes were 3.36 % of the eye distance off, with this 2.89."""
+"""Share of the map's own lids in open ones, from which opening on, and over which range it comes in. On 127 held-out pairs the persona's lids alone
+were 0.365 of the eye's width apart, the answer's 0.341; points of the eyes were 3.36 % of the eye distance off, with this 2.89."""
 
 
 @dataclass(frozen=True, slots=True)
