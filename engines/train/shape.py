@@ -68,6 +68,10 @@ class Measured:
     def __len__(self) -> int:
         return len(self.now)
 
+    def shapes(self) -> dict[str, F32]:
+        """What the network sees, under the names that PARTS has."""
+        return {"now": self.now, "offset": self.rest - self.mean, "rest": self.rest}
+
 
 def measure(folders: Sequence[Path], estimator: Estimator) -> Measured:
     """All samples of the shards. Raises DataError: too few."""
@@ -92,8 +96,7 @@ def _folder(folder: Path, estimator: Estimator) -> Measured:
         rest = rests[sample.b]
         pose = shape.fit_pose(rest, points)
         now = pose.undo(points)
-        jaw = float(np.linalg.norm(now[13] - now[14])) / float(np.ptp(now[:, 0]))
-        weight = max(0.0, 2.0 * float(pose.rotation[2, 2]) - 1.0) * max(0.05, 1.0 - 4.0 * jaw)
+        weight = shape.teaches(float(pose.rotation[2, 2]), shape.jaw_open(now, float(np.ptp(now[:, 0]))))
         local.setdefault(sample.a, []).append((weight + 1e-6, now))
         truth = estimator.read(sample.picture("truth"), points)
         moved = ((truth.mesh[:MESH_POINTS] - points) @ pose.rotation / pose.scale).astype(np.float32)[:, :2]
@@ -135,7 +138,7 @@ def fit(data: Measured, seed: int = 1, epochs: int = EPOCHS) -> Map:
     """The network of these samples; the same seed gives the same one."""
     torch.manual_seed(seed)
     parts: dict[str, F32] = {}
-    for name, shapes in (("now", data.now), ("offset", data.rest - data.mean), ("rest", data.rest)):
+    for name, shapes in data.shapes().items():
         parts[f"{name}_mean"], parts[name] = components(shapes, PARTS[name])
     base, give = components(data.moved, GIVEN_PARTS)
     # Components of what is said are to have length 1.
@@ -157,7 +160,7 @@ def _network(seen: int, given: int) -> nn.Sequential:
 
 def _seen(data: Measured, parts: dict[str, F32]) -> Tensor:
     columns = []
-    for name, shapes in (("now", data.now), ("offset", data.rest - data.mean), ("rest", data.rest)):
+    for name, shapes in data.shapes().items():
         seen = (shapes.reshape(len(shapes), -1) - parts[f"{name}_mean"]) @ parts[name].T
         columns.append(np.clip(seen, -MOST_SPREAD, MOST_SPREAD))
     columns.append(np.array([_mesh_map.others(*row) for row in zip(data.rotation, data.lids, strict=True)]))

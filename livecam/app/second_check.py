@@ -78,8 +78,9 @@ class SecondCheck:
                 self._compare(pair, embedders)
                 self.cpu_ns = time.thread_time_ns()
                 self._busy = False
-        except LivecamError as error:
-            self._tell(f"the second check cannot run: {error}; going on without")
+        except Exception as error:  # noqa: BLE001 - whatever ends it, the user is told: a check that stops in silence is believed
+            what = error if isinstance(error, LivecamError) else f"{type(error).__name__}: {error}"
+            self._tell(f"the second check cannot run: {what}; going on without")
         self._closed = True
 
     def _next(self) -> Pair | None:

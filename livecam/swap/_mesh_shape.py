@@ -133,6 +133,16 @@ def shut_line(mesh: F32, upper: tuple[int, ...], lower: tuple[int, ...]) -> F32:
     return (low + np.float32(SHUT_BELOW) * (low - up)).astype(np.float32)
 
 
+def jaw_open(local: F32, width: float) -> float:
+    """Gap between the inner lips of a mesh (468, 3), as share of the face's width."""
+    return float(np.linalg.norm(local[13] - local[14])) / width
+
+
+def teaches(frontal: float, jaw: float) -> float:
+    """How much one frame says of a mean shape, 0..1: turned heads and open mouths less. frontal: cosine of the turn; jaw: see jaw_open."""
+    return max(0.0, 2.0 * frontal - 1.0) * max(0.05, 1.0 - 4.0 * jaw)
+
+
 @dataclass(slots=True)
 class Wearer:
     """What is learnt of one tracked face over time; changes with every frame.
@@ -155,7 +165,7 @@ class Wearer:
         """The running mean of the wearer's shape in the persona's frame; turned heads and open mouths teach less. Returns it."""
         if self.mean is None:
             self.mean = shape.copy()
-        rate = max(1.0 / (self.frames + 1.0), LEARN_LEAST) * max(0.0, 2.0 * frontal - 1.0) * max(0.05, 1.0 - 4.0 * jaw)
+        rate = max(1.0 / (self.frames + 1.0), LEARN_LEAST) * teaches(frontal, jaw)
         self.mean += np.float32(rate) * (shape - self.mean)
         self.frames += 1
         return self.mean

@@ -292,8 +292,7 @@ def _shaped(worn: Worn, wearer: shape.Wearer, points: F32, pose: shape.Pose, raw
 
     raw, openness: (2,) lids as the tracker reads them, and relative to wide open."""
     local = pose.undo(points)
-    jaw = float(np.linalg.norm(local[13] - local[14])) / float(np.ptp(worn.rest[:, 0]))
-    mean = wearer.learn(local, float(pose.rotation[2, 2]), jaw)
+    mean = wearer.learn(local, float(pose.rotation[2, 2]), shape.jaw_open(local, float(np.ptp(worn.rest[:, 0]))))
     if wearer.slow is None or wearer.frames % SLOW_EVERY == 0:
         wearer.slow = worn.transfer.slow(mean)
     added = worn.transfer.apply(local, mean, pose.rotation, raw, wearer.slow)

@@ -122,15 +122,18 @@ def test_it_looks_once_a_second_and_never_waits(worn: Persona) -> None:
     check.close()
 
 
-def test_without_a_model_it_says_so_once_and_the_run_goes_on() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [(ModelFileError("no such file"), "no such file"), (RuntimeError("out of memory"), "RuntimeError: out of memory")]
+)
+def test_without_a_model_it_says_so_once_and_the_run_goes_on(error: Exception, said: str) -> None:
     lines: list[str] = []
 
     def missing() -> Any:
-        raise ModelFileError("no such file")
+        raise error
 
     check = SecondCheck(missing, lines.append)
     until(lambda: bool(lines))
-    assert lines == ["the second check cannot run: no such file; going on without"]
+    assert lines == [f"the second check cannot run: {said}; going on without"]
     until(lambda: not check.is_due(SECOND_NS))
     assert check.reason() == ""
 
