@@ -101,7 +101,8 @@ def _read(path: Path, first: int) -> Iterator[Sample]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{path} cannot be read as arrays: {error}; render the set again") from error
+        why = str(error).split(". ")[0]  # NumPy goes on with advice to load it unsafely
+        raise UsageError(f"{path} cannot be read as arrays: {why}; render the set again") from error
     if missing := [name for name in NEEDED if name not in arrays]:
         raise UsageError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(sorted(arrays))}")
     count = len(arrays["wearer"])

@@ -65,8 +65,8 @@ def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser],
 
 def _part(text: str) -> tuple[int, int]:
     first, _, second = text.partition("/")
-    if not (first.isdigit() and second.isdigit()):
-        raise AssetsError(f"expected --part K/N such as 0/2, found {text!r}")
+    if not (first.isdigit() and second.isdigit() and int(first) < int(second)):
+        raise AssetsError(f"expected --part K/N, K below N, such as 0/2, found {text!r}")
     return int(first), int(second)
 
 

@@ -37,15 +37,27 @@ def watermark(image: U8) -> None:
 def slate(width_px: int, height_px: int, text: str) -> U8:
     """The standby picture: (height_px, width_px, 3) uint8 BGR, livecam's name and one line that says why. Holds no camera pixel.
 
-    text: one short line; letters outside ASCII are shown as "?". Costs some milliseconds: keep it while the text stays."""
+    text: one short line, of which `for_viewers` is shown; letters outside ASCII as "?". Costs some milliseconds: keep it while the text stays."""
     image = _backdrop(width_px, height_px)
     if width_px < 64 or height_px < 36:
         return image  # no room for words
     unit = min(width_px * 0.055, height_px * 0.1)
     left = (width_px - _WORD_WIDTH * unit) / 2
     _wordmark(image, left, height_px * 0.42, unit)
-    _line(image, text, height_px * 0.42 + 2.25 * unit)
+    _line(image, for_viewers(text), height_px * 0.42 + 2.25 * unit)
     return image
+
+
+def for_viewers(text: str) -> str:
+    """What of a line may go on air: nothing from the first path or address on (it can hold a name, a place or a password); names of devices stay.
+    The terminal and the page, which only the user sees, have the whole line."""
+    words: list[str] = []
+    for word in text.split():
+        bare = word.lstrip("\"'([")
+        if ("/" in bare or "\\" in bare) and not bare.startswith("/dev/"):
+            return " ".join([*words, "..."])
+        words.append(word)
+    return " ".join(words)
 
 
 _NIGHT_TOP, _NIGHT_BOTTOM = (58.0, 40.0, 34.0), (24.0, 17.0, 15.0)

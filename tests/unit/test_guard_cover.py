@@ -50,3 +50,18 @@ def test_unmasked_pictures_need_the_words() -> None:
 
     with pytest.raises(UsageError, match="stored"):
         pickle.dumps(reveal.grant(reveal.WORDS))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("found nothing at /home/ann lee/talk.mp4; check the name", "found nothing at ..."),
+        ("'C:\\Users\\ann\\me.safetensors' is no persona", "..."),
+        ("no picture from rtsp://ann:word@10.0.0.2/live", "no picture from ..."),
+        ("/dev/video7: expected a camera, found no such device", "/dev/video7: expected a camera, found no such device"),
+        ("The camera is coming back", "The camera is coming back"),
+    ],
+)
+def test_viewers_see_no_path_and_no_password(line: str, shown: str) -> None:
+    assert cover.for_viewers(line) == shown
+    assert np.array_equal(cover.slate(640, 360, line), cover.slate(640, 360, shown))
