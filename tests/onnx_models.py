@@ -73,10 +73,11 @@ def lite(folder: Path, size: int = 128, *, tint: float = 0.1, nan: bool = False,
     """Writes lite{size}.onnx and its mapper into `folder`, in the form of livecam's generator, untrained.
 
     light = 0; flow = shift_px to the right; change = tint * film[:3] of the colour, nothing of the mask."""
+    cells = size // 4
     weights: dict[str, np.ndarray] = {
         "light_": np.zeros((1, 3, 16, 16), np.float32),
-        "flow_": np.stack([np.full((32, 32), shift_px, np.float32), np.zeros((32, 32), np.float32)])[None],
-        "plain": np.zeros((1, 3, 32, 32), np.float32),
+        "flow_": np.stack([np.full((cells, cells), shift_px, np.float32), np.zeros((cells, cells), np.float32)])[None],
+        "plain": np.zeros((1, 3, cells, cells), np.float32),
         "nothing": np.float32(0.0),
         "zero": np.array([0], np.int64),
         "three": np.array([3], np.int64),
@@ -92,13 +93,13 @@ def lite(folder: Path, size: int = 128, *, tint: float = 0.1, nan: bool = False,
         node("Mul", ["head", "gain"], ["tint"]),
         node("Reshape", ["tint", "shape"], ["colour"]),
         node("Add", ["plain", "colour"], ["added"]),
-        node("AveragePool", ["x"], ["coarse"], kernel_shape=[size // 32] * 2, strides=[size // 32] * 2),
+        node("AveragePool", ["x"], ["coarse"], kernel_shape=[4, 4], strides=[4, 4]),
         node("Slice", ["coarse", "zero", "one_axis", "one_axis"], ["plane"]),
         node("Mul", ["plane", "nothing"], ["mask"]),
         node("Concat", ["added", "mask"], ["change"], axis=1),
     ]
     inputs = [floats("x", [1, 10, size, size]), floats("film", [1, film])]
-    outputs = [floats("light", [1, 3, 16, 16]), floats("flow", [1, 2, 32, 32]), floats("change", [1, 4, 32, 32])]
+    outputs = [floats("light", [1, 3, 16, 16]), floats("flow", [1, 2, cells, cells]), floats("change", [1, 4, cells, cells])]
     folder.mkdir(parents=True, exist_ok=True)
     save(folder / f"lite{size}.onnx", nodes, inputs, outputs, weights)
     rng = np.random.default_rng(size)

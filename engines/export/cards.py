@@ -22,10 +22,10 @@ def write_lite(
 ) -> None:
     """Cards of the fp32 and INT8 networks and of the mapper."""
     side, recipe = config.size, json.loads(metadata["recipe"])
-    coarse = side // (4 * config.stem)
+    coarse, cells = side // (4 * config.stem), side // 4
     tensors = (
         [("x", [1, config.in_channels, side, side]), ("film", [1, config.film_dim])],
-        [("light", [1, 3, coarse, coarse]), ("flow", [1, 2, 2 * coarse, 2 * coarse]), ("change", [1, 4, 2 * coarse, 2 * coarse])],
+        [("light", [1, 3, coarse, coarse]), ("flow", [1, 2, cells, cells]), ("change", [1, 4, cells, cells])],
     )
     trained = {
         "step": int(metadata["step"]), "commit": metadata.get("commit", ""), "config": metadata["config"],

@@ -20,11 +20,12 @@ from engines.export.onnx_files import Arrays, Signature
 from engines.nets.lite import IDENTITY_LENGTH, MASK, Lite, LiteConfig, composed
 from engines.train import batches, checkpoint
 from engines.train.batches import Ablation
+from engines.train.pairs import read_lite
 from engines.train.people import People
 from engines.train.shards import Pool
 
 SIGNATURE = Signature(("x", "film"), ("light", "flow", "change"))
-HEADS = ("/light/Conv", "/flow/Conv", "/change/Conv")
+HEADS = ("/light/Conv", "/flow/Conv", "/change/Conv", "/fine_flow/Conv", "/fine_change/Conv")
 """Nodes that stay in float: they cost next to nothing, and what they give acts on the whole picture."""
 CALIBRATION, PARITY = 200, 16
 PERSONAS = 200
@@ -41,20 +42,12 @@ class Exported:
     report: Mapping[str, object]
 
 
-def load(path: Path) -> tuple[Lite, dict[str, str]]:
-    """Weights and their metadata. Raises CheckpointError."""
-    tensors, metadata = checkpoint.read(path, checkpoint.WEIGHTS, "lite")
-    lite = Lite(LiteConfig(**json.loads(metadata["config"])))
-    checkpoint.load_into(lite, tensors, path)
-    return lite.eval(), metadata
-
-
 def export(
     weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None, strength: float = 1.0
 ) -> Exported:
     """Write all files. data, people: training set for the calibration. strength: what is kept of the network's change of light and colour; a network
     that has seen few people overshoots on new ones. Raises CheckpointError, DataError."""
-    lite, metadata = load(weights)
+    lite, metadata = read_lite(weights)
     soften(lite, strength)
     name = f"lite{lite.config.size}"
     out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +75,8 @@ def soften(lite: Lite, strength: float) -> None:
     """Scale the heads of light and colour, which are linear; flow and mask stay."""
     for parameter in lite.generator.light.parameters():
         parameter.mul_(strength)
-    for parameter in lite.generator.change.parameters():
+    last = lite.generator.fine_change if lite.config.fine else lite.generator.change
+    for parameter in last.parameters():
         parameter[:MASK].mul_(strength)
 
 

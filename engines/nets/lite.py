@@ -1,7 +1,7 @@
 """Generator `lite`: refines what `livecam.swap.mesh` draws, in one pass, cheap enough in INT8 for one CPU core.
 
     x (N, 10, S, S)          wearer RGB (veiled: see below), drawing RGB, the drawing's mask, landmark lines (3); all 0..1
-      PixelUnshuffle(2), conv  ->  w at S/2
+      PixelUnshuffle(2), conv  ->  w at S/2          (of the 256-px tier: PixelUnshuffle(4), all at half of these sizes)
       conv stride 2            ->  2w at S/4         skip -------------------+
       conv stride 2            ->  4w at S/8         n blocks: conv, FiLM, ReLU, conv, +
       1x1, nearest x2          ->  2w at S/4         + skip, conv  <---------+
@@ -9,6 +9,11 @@
       light  (N, 3, S/8, S/8)   from S/8: what the drawing is multiplied by, less one
       flow   (N, 2, S/4, S/4)   from S/4: where, seen from each pixel, the drawing's pixel lies, x and y, pixels at S
       change (N, 4, S/4, S/4)   from S/4: what is added to the colour (3) and to the mask
+    of the 256-px tier, where these come from S/16 and S/8
+      1x1, nearest x2          ->  w at S/4          + skip from the first convolution, conv
+      flow, change at S/4      from that, and from flow and change at S/8 enlarged, as which they start
+
+So both tiers' fields are as fine, seen from the picture, as the network's own pixels allow: 32 cells across of the small one, 64 of the large.
 
 `composed` makes the picture of them; livecam's frame path has its own form of it (`livecam.swap._lite_tensor`), for drawings of any size.
 
@@ -43,6 +48,11 @@ LINES = 7
 """First channel of the lines in `x`."""
 MASK = 3
 """Channel of the mask, after three of colour, in pictures and in `change`."""
+FLOW, CHANGE = 2, 4
+"""Channels of the fields."""
+LARGE_STEM = 4
+BILINEAR = (0.25, 0.5, 0.25)
+"""A row of the kernel that makes of a field repeated twice the one enlarged bilinearly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +68,28 @@ class LiteConfig:
     hidden: int = 256
 
     @property
+    def fine(self) -> bool:
+        """Whether there is the stage that gives the large tier its finer fields."""
+        return self.stem == LARGE_STEM
+
+    @property
     def film_dim(self) -> int:
-        """Length of `film`: a scale and a shift for each channel of each block, and of the stage after upsampling."""
+        """Length of `film`: a scale and a shift for each channel of each block, and of each stage after upsampling."""
         return sum(film_lengths(self))
 
 
 def film_lengths(config: LiteConfig) -> list[int]:
     """Lengths of scale, shift, scale, shift ... as they follow each other in `film`."""
-    return [4 * config.width] * 2 * config.blocks + [2 * config.width] * 2
+    return [4 * config.width] * 2 * config.blocks + [2 * config.width] * 2 + [config.width] * 2 * config.fine
 
 
 CONFIGS = {
     "lite128": LiteConfig(),
-    "lite256": LiteConfig(size=256, width=64, blocks=6, stem=4),
+    "lite256": LiteConfig(size=256, width=48, blocks=6, stem=4),
     "tiny": LiteConfig(size=32, width=8, blocks=1, hidden=16),
+    "tiny256": LiteConfig(size=64, width=12, blocks=2, stem=4, hidden=16),
 }
-"""Configs by name; `tiny` is for tests."""
+"""Configs by name; `tiny` and `tiny256` are for tests."""
 
 
 class Block(nn.Module):
@@ -84,6 +100,7 @@ class Block(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """x: (N, C, H, W); scale, shift: (N, C, 1, 1)."""
@@ -117,12 +134,15 @@ class Generator(nn.Module):
         self.down2 = nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(Block(4 * w) for _ in range(config.blocks))
         self.up1 = Up(4 * w, 2 * w)
-        self.flow = nn.Conv2d(2 * w, 2, 3, padding=1)
-        self.change = nn.Conv2d(2 * w, 4, 3, padding=1)
+        self.flow = nn.Conv2d(2 * w, FLOW, 3, padding=1)
+        self.change = nn.Conv2d(2 * w, CHANGE, 3, padding=1)
         self.light = nn.Conv2d(4 * w, 3, 1)
         for layer in (self.flow, self.change, self.light):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+        if config.fine:
+            self.up2 = Up(2 * w, w)
+            self.fine_flow, self.fine_change = (_fine(w, channels) for channels in (FLOW, CHANGE))
 
     def forward(self, x: Tensor, film: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x: (N, in_channels, S, S) float 0..1; film: (N, film_dim), scales around 1. Gives light, flow and change (see the module)."""
@@ -133,7 +153,26 @@ class Generator(nn.Module):
         for block in self.blocks:
             deep = block(deep, next(films), next(films))
         middle = self.up1(deep, quarter, next(films), next(films))
-        return self.light(deep), self.flow(middle), self.change(middle)
+        flow, change = self.flow(middle), self.change(middle)
+        if self.config.fine:
+            near = self.up2(middle, half, next(films), next(films))
+            flow, change = (
+                layer(torch.cat([nnf.interpolate(field, scale_factor=2.0, mode="nearest"), near], dim=1))
+                for layer, field in ((self.fine_flow, flow), (self.fine_change, change))
+            )
+        return self.light(deep), flow, change
+
+
+def _fine(width: int, channels: int) -> nn.Conv2d:
+    """A field at twice its size, from itself repeated and from `width` channels; at the start itself, enlarged bilinearly."""
+    layer = nn.Conv2d(channels + width, channels, 3, padding=1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    row = torch.tensor(BILINEAR)
+    with torch.no_grad():
+        for c in range(channels):
+            layer.weight[c, c] = row[:, None] * row
+    return layer
 
 
 def base_of(x: Tensor) -> Tensor:
@@ -205,3 +244,47 @@ class Lite(nn.Module):
 def _neutral(config: LiteConfig) -> Tensor:
     """film that changes nothing: scales of one, shifts of zero."""
     return torch.cat([torch.full((length,), 1.0 - i % 2) for i, length in enumerate(film_lengths(config))])
+
+
+@torch.no_grad()
+def grow(small: Lite, config: LiteConfig) -> Lite:
+    """A larger network that gives what `small` gives of the picture shrunk: new channels are not yet listened to, new blocks add nothing
+    (Chen, Goodfellow & Shlens, Net2Net, ICLR 2016). Raises ValueError when `config` is smaller somewhere."""
+    old = small.config
+    smaller = any(getattr(config, key) < getattr(old, key) for key in ("width", "blocks", "stem"))
+    if smaller or config.hidden != old.hidden or config.size * old.stem != old.size * config.stem:
+        raise ValueError(f"expected at least the width and blocks of {old}, and its cells, found {config}")
+    out = Lite(config)
+    there = dict(small.generator.state_dict())
+    there["stem.weight"] = _spread(there["stem.weight"], old.stem, config.stem)
+    for key in ("flow.weight", "flow.bias"):
+        there[key] = there[key] * (config.size / old.size)
+    for name, value in out.generator.state_dict().items():
+        if name in there:
+            kept = there[name]
+            if value.ndim == 4:
+                value[: len(kept)] = 0
+            value[tuple(slice(0, n) for n in kept.shape)] = kept
+    _grow_mapper(small, out)
+    return out
+
+
+def _spread(weight: Tensor, old: int, new: int) -> Tensor:
+    """A stem's kernels (C, P * old * old, 3, 3) for blocks of new * new pixels, each of which stands for its share of an old one."""
+    ratio = new // old
+    blocks = weight.unflatten(1, (-1, old, old))
+    return (blocks.repeat_interleave(ratio, 2).repeat_interleave(ratio, 3) / ratio**2).flatten(1, 3)
+
+
+def _grow_mapper(small: Lite, out: Lite) -> None:
+    """Film for the channels there were, neutral for the new ones."""
+    out.mapper.first.load_state_dict(small.mapper.first.state_dict())
+    lengths, wanted = film_lengths(small.config), film_lengths(out.config)
+    blocks = 2 * small.config.blocks
+    groups = [*range(blocks), *range(2 * out.config.blocks, 2 * out.config.blocks + len(lengths) - blocks)]
+    start = 0
+    for length, group in zip(lengths, groups, strict=True):
+        at = sum(wanted[:group])
+        out.mapper.second.weight[at : at + length] = small.mapper.second.weight[start : start + length]
+        out.mapper.second.bias[at : at + length] = small.mapper.second.bias[start : start + length]
+        start += length

@@ -22,7 +22,7 @@ from engines.train.batches import Ablation
 from engines.train.errors import TrainingError
 from engines.train.identity import IdentityOptions, IdentityTask, IdentityWeights
 from engines.train.loop import Plan, Task, train
-from engines.train.pairs import Options, PairTask, Weights
+from engines.train.pairs import Options, PairTask, Weights, read_lite
 from engines.train.people import People
 from engines.train.readings import Reader
 from engines.train.shards import Pool
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(args: argparse.Namespace) -> Path:
     plan = Plan(args.out, args.minutes, args.steps, checkpoint_minutes=args.checkpoint_minutes, grid_minutes=args.grid_minutes)
-    return train(args.task, lambda saved: _task(args, saved), plan, args.resume, args.init)
+    return train(args.task, lambda saved: _task(args, saved), plan, args.resume, None if args.task == "lite" else args.init)
 
 
 def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:
@@ -90,7 +90,19 @@ def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:
     options = Options(config, Weights(**_weights(args.weight, Weights)), without=Ablation(**dict.fromkeys(args.without, True)), **common)
     # Landmarks of each picture are read only when a loss asks for them.
     reader = Reader(store, args.threads) if options.weights.displacement else None
-    return PairTask(options, Pool(args.data, config.size, shards, reader=reader), People.beside(args.data, store), face, parallel)
+    task = PairTask(options, Pool(args.data, config.size, shards, reader=reader), People.beside(args.data, store), face, parallel)
+    if args.init and args.task == "lite" and not saved:
+        task.modules["model"].load_state_dict(_begun(args.init, config).state_dict())
+    return task
+
+
+def _begun(path: Path, config: lite_net.LiteConfig) -> lite_net.Lite:
+    """The weights in a file, grown to a larger config if that is asked for."""
+    small, _ = read_lite(path)
+    try:
+        return small if small.config == config else lite_net.grow(small, config)
+    except ValueError as error:
+        raise TrainingError(f"{path} does not fit --config: {error}") from error
 
 
 def _config(named: dict[str, Any], kind: type[Any], name: str, saved: dict[str, str]) -> Any:

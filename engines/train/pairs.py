@@ -6,6 +6,7 @@ from the start it costs half as much again per step and buys nothing that truth 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -245,6 +246,14 @@ class PairTask:
         rows = torch.cat([batch.wearer, batch.x[:, 3:6], out[:, 0:3], batch.truth, mask.expand(-1, 3, -1, -1)], dim=3)[:GRID_ROWS]
         write_grid(picture, rows)
         return figures
+
+
+def read_lite(path: Path) -> tuple[Lite, dict[str, str]]:
+    """Weights of `lite` and their metadata. Raises CheckpointError."""
+    tensors, metadata = checkpoint.read(path, checkpoint.WEIGHTS, "lite")
+    lite = Lite(LiteConfig(**json.loads(metadata["config"])))
+    checkpoint.load_into(lite, tensors, path)
+    return lite.eval(), metadata
 
 
 def write_grid(path: Path, rows: Tensor) -> None:

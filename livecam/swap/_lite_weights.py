@@ -3,8 +3,8 @@
 They come with livecam (cards whose file is in livecam/weights), or from a folder that `--model` names, where the files have the names below, or it
 names one of the networks in it:
 
-    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> light (1, 3, h, h), flow (1, 2, 2 h, 2 h), change (1, 4, 2 h, 2 h);
-                                            float32, S = 128, h = 16 (of S = 256 too); what they mean: engines/nets/lite.py
+    lite128-int8.onnx, or lite128.onnx      x (1, 10, S, S), film (1, F) -> light (1, 3, 16, 16), flow (1, 2, S/4, S/4), change (1, 4, S/4, S/4);
+                                            float32, S = 128; what they mean: engines/nets/lite.py
     lite128-mapper.safetensors              mapper.first.weight (H, 128), mapper.first.bias (H,), mapper.second.weight (F, H),
                                             mapper.second.bias (F,), float; metadata "embedder": what makes the (128,) embedding, "sface" if absent
     lite256...                              the same for S = 256, optional: large faces
@@ -39,7 +39,8 @@ PLANES = 10
 EMBEDDING = 128
 COARSE = 16
 """Side of the network's coarsest scale, of each tier."""
-OUTPUTS = {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, 2 * COARSE, 2 * COARSE), "change": (1, 4, 2 * COARSE, 2 * COARSE)}
+FINE = 4
+"""Pixels of a cell of flow and change."""
 PARTS = ("first.weight", "first.bias", "second.weight", "second.bias")
 DEFAULT_EMBEDDER = "sface"
 MAX_MAPPER_BYTES = 32_000_000
@@ -168,7 +169,9 @@ def check_form(tier: Tier, path: Path) -> None:
     """Raises ModelShapeError when the tier's network, of the file `path`, does not take and give what it should."""
     size, film = tier.size_px, len(tier.mapper.second_bias)
     _expect(path, "inputs", tier.network.inputs, {"x": (1, PLANES, size, size), "film": (1, film)})
-    _expect(path, "outputs", tier.network.outputs, OUTPUTS)
+    cells = size // FINE
+    wanted: dict[str, tuple[int, ...]] = {"light": (1, 3, COARSE, COARSE), "flow": (1, 2, cells, cells), "change": (1, 4, cells, cells)}
+    _expect(path, "outputs", tier.network.outputs, wanted)
 
 
 def _expect(path: Path, what: str, specs: tuple[TensorSpec, ...], wanted: dict[str, tuple[int, ...]]) -> None:

@@ -20,6 +20,7 @@ from engines.nets import simswap as simswap_net  # noqa: E402
 from engines.nets.lite import CONFIGS, Lite, composed  # noqa: E402
 from engines.train import checkpoint  # noqa: E402
 from engines.train.errors import CheckpointError  # noqa: E402
+from engines.train.pairs import read_lite  # noqa: E402
 from engines.train.people import People  # noqa: E402
 from livecam import runtimes  # noqa: E402
 from livecam.store import read_cards, sha256_of  # noqa: E402
@@ -130,4 +131,4 @@ def test_other_networks_are_exported(task: str, network: torch.nn.Module, tmp_pa
 def test_another_tasks_weights_are_refused(tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "w.safetensors", {"a": torch.ones(1)}, {"format": checkpoint.WEIGHTS, "task": "parser"})
     with pytest.raises(CheckpointError, match="expected livecam-weights-1, task lite, found livecam-weights-1, task parser"):
-        exporting.load(tmp_path / "w.safetensors")
+        read_lite(tmp_path / "w.safetensors")

@@ -11,10 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the engines group is not installed")
 
-from engines.nets.lite import CONFIGS, Generator, Lite, composed  # noqa: E402
-from engines.train import augment, batches, checkpoint, losses, readings, shards  # noqa: E402
+from engines.nets.lite import CONFIGS, Generator, Lite, composed, grow  # noqa: E402
+from engines.train import augment, batches, checkpoint, cli, losses, readings, shards  # noqa: E402
 from engines.train.batches import Ablation  # noqa: E402
-from engines.train.errors import CheckpointError, DataError, DivergedError  # noqa: E402
+from engines.train.errors import CheckpointError, DataError, DivergedError, TrainingError  # noqa: E402
 from engines.train.loop import LAST, LOG, WEIGHTS, Plan, Trainer  # noqa: E402
 from engines.train.pairs import Options, PairTask, Weights  # noqa: E402
 from engines.train.people import People  # noqa: E402
@@ -54,6 +54,33 @@ def test_film_has_the_stated_length_and_starts_neutral() -> None:
     film = lite.mapper(torch.zeros(1, 128))
     assert film.shape == (1, TINY.film_dim)
     assert set(lite.mapper.second.bias.tolist()) == {0.0, 1.0}
+
+
+@torch.no_grad()
+def test_the_large_tier_begins_as_what_the_small_one_has_learnt() -> None:
+    small, wanted = Lite(TINY), CONFIGS["tiny256"]
+    for parameter in small.parameters():  # no head is zero any more
+        parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    large = grow(small, wanted)
+    x, identity = torch.rand(2, 10, 64, 64), torch.nn.functional.normalize(torch.randn(2, 128))
+    light, flow, change = small.generator(torch.nn.functional.avg_pool2d(x, 2), small.mapper(identity))
+    found = large.generator(x, large.mapper(identity))
+    assert torch.allclose(found[0], light, atol=1e-4)
+    inside = (..., slice(2, -2), slice(2, -2))
+    for fine, field in zip(found[1:], (2 * flow, change), strict=True):
+        twice = torch.nn.functional.interpolate(field, scale_factor=2.0, mode="bilinear")
+        assert fine.shape[-1] == wanted.size // 4 and torch.allclose(fine[inside], twice[inside], atol=1e-3)
+    with pytest.raises(ValueError, match="at least the width"):
+        grow(large, TINY)
+
+
+def test_training_of_the_large_tier_starts_from_weights_of_the_small_one(data: Path, tmp_path: Path) -> None:
+    Trainer(_task(data), Plan(tmp_path / "small", steps=2)).run()
+    begun = cli._begun(tmp_path / "small" / WEIGHTS, CONFIGS["tiny256"])
+    assert begun.config == CONFIGS["tiny256"]
+    assert cli._begun(tmp_path / "small" / WEIGHTS, TINY).config == TINY
+    with pytest.raises(TrainingError, match="does not fit --config"):
+        cli._begun(tmp_path / "small" / WEIGHTS, CONFIGS["lite128"])
 
 
 def test_it_learns(data: Path, tmp_path: Path) -> None:
