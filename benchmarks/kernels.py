@@ -20,7 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import cv2
 import numpy as np
 
-from livecam import image, mask, persona
+from livecam import image, mask, persona, swap
 from livecam.align import align
 from livecam.bench import machine
 from livecam.blend.colour import ColourMatch
@@ -89,7 +89,7 @@ def main() -> int:
     wearer = next(name for name in names if name != worn)
     begin = time.perf_counter()
     image.warm_up()
-    mesh.warm_up()
+    swap.warm_up("mesh")
     warm_s = time.perf_counter() - begin
     stages = {name: measure(*size, wearer, worn) for name, size in SCENES.items()}
     result = {"command": " ".join(["python benchmarks/kernels.py", *sys.argv[1:]]), "machine": machine.describe(), "warm_up_s": round(warm_s, 2)}

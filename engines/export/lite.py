@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engines.export import cards, onnx_files
 from engines.export.onnx_files import Arrays, Signature
-from engines.nets.lite import IDENTITY_LENGTH, MASK, Lite, LiteConfig, composed
+from engines.nets.lite import IDENTITY_LENGTH, MASK, Lite, composed
 from engines.train import batches, checkpoint
 from engines.train.batches import Ablation
 from engines.train.pairs import read_lite

@@ -12,6 +12,7 @@ from livecam import align, capture, detect, gpu, image, mark, mask, persona, reg
 from livecam.app import second_check
 from livecam.app.engine_room import EngineRoom, Refittable, maker
 from livecam.app.meanwhile import Meanwhile
+from livecam.app.side_by_side import Compiling
 from livecam.app.wardrobe import PutOn, Wardrobe
 from livecam.capture import Newest
 from livecam.config import Config
@@ -92,17 +93,11 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
     begin = time.monotonic()
     store = Store(config.run.cache_dir)
     store.elsewhere = None if card is None else getattr(card, "open", None)
-    threads = config.run.threads
     link.say("progress", "compiling image kernels")
     for room, name in (("detect", config.detect.detector), ("track", config.track.tracker)):
         registry.load_module(room, name)  # here: two threads that import at once can find half a module
     finders = Meanwhile(lambda: finders_of(config, store))
-    image.warm_up()
-    mark.warm_up()
-    chosen = swap.choose(config.swap, store, threads)
-    if chosen.note:
-        link.say("note", chosen.note)
-    swap.warm_up(chosen.name)
+    chosen = _generator(config, store, link)
     swapper = chosen.swapper
     worn = persona.load(wanted_persona(config))
     swapper.wear(worn)
@@ -126,6 +121,22 @@ def _pipeline(config: Config, link: WorkerLink, card: FrameOnCard | None) -> Pip
         made.notices["occlusion"] = occlusion.licence
     made.notices["device"] = "the CPU" if card is None else f"an NVIDIA card ({getattr(card, 'name', '')}): torch, lite and parser in FP16"
     return made
+
+
+def _generator(config: Config, store: Store, link: WorkerLink) -> swap.Chosen:
+    """The generator, and all kernels but the finders' compiled: at the first start of all in several processes. Raises ModelError, UsageError."""
+    compiling = Compiling(swap.AUTO[0] if config.swap.swap == "auto" else config.swap.swap)
+    try:
+        image.warm_up()
+        mark.warm_up()
+        chosen = swap.choose(config.swap, store, config.run.threads)
+        if chosen.note:
+            link.say("note", chosen.note)
+        compiling.wait()
+    finally:
+        compiling.stop()
+    swap.warm_up(chosen.name)
+    return chosen
 
 
 def finders_of(config: Config, store: Store) -> tuple[detect.Detector, track.Tracker, mask.Occlusion | None]:

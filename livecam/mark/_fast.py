@@ -46,7 +46,8 @@ def draw(image, amplitude, column, column_share, row, row_share, dither):  # typ
         if row[y] != have:
             first = 1 if row[y] == have + 1 else 0  # the lower one of the last two is the upper one now
             if first == 1:
-                wide[0] = wide[1]
+                for x in range(width):  # assigning the row makes Numba compile its error's text with it, which takes seconds
+                    wide[0, x] = wide[1, x]
             have = row[y]
             for k in range(first, 2):
                 source = amplitude[have + k]

@@ -1,6 +1,6 @@
 """Room `swap`: draw another face into an aligned crop. One file per generator kind: lite (livecam's own), mesh, onnx.
 
-Each member module has `open(config: SwapConfig, store: Store, threads: int) -> Swapper`, and may have `warm_up()`.
+Each member module has `open(config: SwapConfig, store: Store, threads: int) -> Swapper`, and may have `KERNELS`, see `kernels`.
 `auto` is the first of AUTO whose weights are there and load.
 
 A swapper whose networks another runtime may run has `runtime: str`, the one that runs them by itself, and `prepare_network(remake: Remake)`: like
@@ -90,8 +90,13 @@ def load(name: str, config: SwapConfig, store: Store, threads: int = 1) -> Swapp
     return registry.load_module("swap", name).open(config, store, threads)
 
 
+def kernels(name: str) -> tuple[Callable[[], None], ...]:
+    """What compiles the kernels of the swapper `name` (its module's `KERNELS`, if it has any): parts that share none, so that several processes can
+    compile them side by side. Kept on disk after the first time."""
+    return tuple(getattr(registry.load_module("swap", name), "KERNELS", ()))
+
+
 def warm_up(name: str) -> None:
-    """Compiles what the swapper `name` compiles by itself (its module's `warm_up`, if it has one), so that the first frame does not wait for it."""
-    compile_now = getattr(registry.load_module("swap", name), "warm_up", None)
-    if compile_now is not None:
+    """Compiles or loads all of `kernels`, so that the first frame does not wait for it."""
+    for compile_now in kernels(name):
         compile_now()

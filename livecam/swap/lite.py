@@ -38,13 +38,17 @@ def open(config: SwapConfig, store: Store, threads: int = 1) -> LiteSwapper:
 
 
 def warm_up() -> None:
-    """Compile (or load from the disk) the kernels; the first time takes some seconds."""
-    mesh.warm_up()
+    """Compile (or load from the disk) the kernels of the composition."""
     size = 8
     picture, plane = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
     tensor.fill(picture, picture, plane, picture, np.zeros((1, PLANES, size, size), np.float32))
     light, flow, added = (np.zeros((1, planes, side, side), np.float32) for planes, side in ((3, 2), (2, 4), (4, 4)))
-    tensor.compose(picture, plane, light, flow, added, picture.copy(), plane)
+    # An empty mask is nothing to draw in: all kernels run only where there is one.
+    tensor.compose(picture, plane, light, flow, added, picture.copy(), np.full((size, size), 255, np.uint8))
+
+
+KERNELS = (*mesh.KERNELS, warm_up)
+"""See the room's `kernels`."""
 
 
 @dataclass(slots=True)

@@ -243,8 +243,7 @@ def _lit(worn: Worn, gains: F64, white: F64) -> _Lit:
 
 
 def warm_up() -> None:
-    """Compile (or load from the disk) the kernels; the first time takes some seconds."""
-    _mesh_points.warm_up()
+    """Compile (or load from the disk) the kernels that draw; the first time takes some seconds."""
     out, mask, depth = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), np.full((8, 8), 1e9, np.float32)
     lanes = np.zeros((4, 4), np.uint64)
     points = np.array([[1, 1, 0], [6, 1, 0], [1, 6, 0]], np.float32)
@@ -256,6 +255,10 @@ def warm_up() -> None:
     raster.curves_of(points, topology.rows((0, 1)), topology.rows((0, 1)), frame.copy(), curves.copy())
     raster.draw_eye(out, depth, frame, curves, three * 4, np.eye(3, dtype=np.float32), lanes, three, np.ones(11, np.float32))
     raster.draw_mouth(out, frame, curves, lanes[None], np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32), np.ones(6, np.float32))
+
+
+KERNELS = (warm_up, _mesh_points.warm_up)
+"""See the room's `kernels`: the longest first."""
 
 
 def _to_crop(face: Face, alignment: Alignment) -> F32:
