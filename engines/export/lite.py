@@ -32,6 +32,8 @@ PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
 LEAST_INT8_DB = 38.0
 STEM = ("/stem/Conv",)
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,12 @@ class Exported:
 
 
 def export(
-    weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None, strength: float = 1.0
+    weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None, strength: float = 1.0, chroma: float = 1.0
 ) -> Exported:
     """Write all files. data, people: training set for the calibration. strength: what is kept of the network's change of light and colour; a network
-    that has seen few people overshoots on new ones. Raises CheckpointError, DataError."""
+    that has seen few people overshoots on new ones; chroma: what is kept of the colour in that. Raises CheckpointError, DataError."""
     lite, metadata = read_lite(weights)
-    soften(lite, strength)
+    soften(lite, strength, chroma)
     name = f"lite{lite.config.size}"
     out.mkdir(parents=True, exist_ok=True)
     samples = _samples(lite, data, people)
@@ -59,7 +61,7 @@ def export(
     onnx_files.write_fp16(files["fp32"], files["fp16"])
     _write_mapper(lite, files["mapper"], metadata)
     wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
-    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "strength": strength}
+    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "strength": strength, "chroma": chroma}
     report["calibration"] = "samples" if data else "noise"
     for role, model in (("fp32", files["fp32"]), ("fp16", onnx_files.rounded(files["fp32"]))):
         report[role] = onnx_files.difference(_run(model, samples[:PARITY]), wanted)
@@ -71,13 +73,14 @@ def export(
 
 
 @torch.no_grad()
-def soften(lite: Lite, strength: float) -> None:
-    """Scale the heads of light and colour, which are linear; flow and mask stay."""
-    for parameter in lite.generator.light.parameters():
-        parameter.mul_(strength)
+def soften(lite: Lite, strength: float, chroma: float) -> None:
+    """Scale the heads of light and colour, which are linear, and draw their colours towards grey; flow and mask stay."""
+    luma = torch.tensor(LUMA).expand(MASK, MASK)
+    mixed = strength * (chroma * torch.eye(MASK) + (1.0 - chroma) * luma)
     last = lite.generator.fine_change if lite.config.fine else lite.generator.change
-    for parameter in last.parameters():
-        parameter[:MASK].mul_(strength)
+    for layer in (lite.generator.light, last):
+        for parameter in layer.parameters():
+            parameter[:MASK] = torch.tensordot(mixed, parameter[:MASK], 1)
 
 
 def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Sequence[Arrays]) -> tuple[dict[str, dict[str, float]], list[str]]:

@@ -22,7 +22,8 @@ class Strength:
     """How much. Probabilities, and greatest or standard amounts.
 
     gain: log2 of brightness; tint: log2 of each channel; gamma: log2; warp_px: of the drawing at 128 px; relight: relative, a smooth field;
-    noise: grey levels; landmarks_px: at 128 px; identity: noise on the embedding (whose entries are about 0.09);
+    noise: grey levels; dye: probability of other hair, log2 of its brightness and of each channel; landmarks_px: at 128 px;
+    identity: noise on the embedding (whose entries are about 0.09);
     oneself: share of samples in which the wearer is given as the answer has them (SimSwap's self-reconstruction).
     """
 
@@ -36,6 +37,9 @@ class Strength:
     patches: float = 0.25
     degrade: float = 0.3
     noise: float = 6.0
+    dye: float = 0.35
+    dye_gain: float = 0.8
+    dye_tint: float = 0.3
     landmarks_px: float = 0.35
     identity: float = 0.02
     oneself: float = 0.03
@@ -51,6 +55,7 @@ class Varied:
     mesh_mask: U8
     oval: U8
     occluder: U8
+    hair: U8
     emphasis: U8
     lines: U8
     places: F32
@@ -76,6 +81,8 @@ def vary(samples: Samples, row: int, rng: np.random.Generator, strength: Strengt
     landmarks = landmarks + rng.normal(0, strength.landmarks_px * size / 384, landmarks.shape).astype(np.float32)
     out = _varied(samples, row, landmarks)
     out.wearer = out.truth if oneself else out.wearer
+    if rng.random() < strength.dye:
+        _dye(out, rng, strength)
     if rng.random() < strength.photometric:
         table = _table(rng, strength)
         out.wearer, out.truth, out.mesh = (_looked_up(p, table) for p in (out.wearer, out.truth, out.mesh))
@@ -90,7 +97,7 @@ def vary(samples: Samples, row: int, rng: np.random.Generator, strength: Strengt
 
 
 def _varied(samples: Samples, row: int, landmarks: F32) -> Varied:
-    pictures = (getattr(samples, key)[row] for key in ("wearer", "truth", "mesh", "mesh_mask", "oval", "occluder", "emphasis"))
+    pictures = (getattr(samples, key)[row] for key in ("wearer", "truth", "mesh", "mesh_mask", "oval", "occluder", "hair", "emphasis"))
     return Varied(*pictures, lines=lines.draw(landmarks, samples.wearer.shape[1]), places=samples.places[row], moves=samples.moves[row])
 
 
@@ -104,6 +111,16 @@ def _table(rng: np.random.Generator, strength: Strength) -> U8:
 
 def _looked_up(picture: U8, table: U8) -> U8:
     return cv2.LUT(picture, table).astype(np.uint8, copy=False)
+
+
+def _dye(sample: Varied, rng: np.random.Generator, strength: Strength) -> None:
+    """Hair of another colour on wearer, truth and what of the wearer is around the drawing: more colours than anybody is born with."""
+    gain = 2.0 ** (rng.uniform(-strength.dye_gain, strength.dye_gain) + rng.uniform(-strength.dye_tint, strength.dye_tint, 3))
+    share = cv2.GaussianBlur(sample.hair, (0, 0), 0.01 * len(sample.hair))[..., None] / np.float32(255)
+    around = share * (1 - sample.mesh_mask[..., None] / np.float32(255))
+    for name, part in (("wearer", share), ("truth", share), ("mesh", around)):
+        dyed = getattr(sample, name) * (1 + (gain.astype(np.float32) - 1) * part)
+        setattr(sample, name, np.clip(dyed + 0.5, 0, 255).astype(np.uint8))
 
 
 def _field(rng: np.random.Generator, size: int, cells: int, channels: int) -> F32:

@@ -80,7 +80,7 @@ def _batch(varied: list[Varied], ids: list[tuple[int, int]], embedding: F32, wit
 
 
 def _planes(v: Varied, without: Ablation) -> NDArray[np.uint8]:
-    wearer = veiled(v.wearer)
+    wearer = veiled(v.wearer, v.lines)
     drawing, mask = (wearer, np.zeros_like(v.mesh_mask)) if without.drawing else (v.mesh, v.mesh_mask)
     drawn = np.zeros_like(v.lines) if without.lines else v.lines
     return np.dstack([wearer[..., ::-1], drawing[..., ::-1], mask, drawn]).transpose(2, 0, 1)

@@ -26,7 +26,7 @@ EYES_EMPHASIS, MOUTH_EMPHASIS = 255, 170
 """Extra weight of eyes and mouth in the losses; 255 is losses.EMPHASIS times."""
 SPREAD = 0.03
 """How far the emphasis reaches beyond the landmarks, share of the crop's side."""
-GLASSES = 6
+HAIR, GLASSES = 5, 6
 """Of the set's classes (engines.synth.parsing)."""
 GLASSES_REACH = 0.012
 """Their edges and shadows, share of the crop's side: left out with them."""
@@ -43,7 +43,7 @@ class Samples:
     """N samples at the network's side S.
 
     wearer, truth, mesh: (N, S, S, 3) uint8 BGR; mesh_mask, oval, occluder (with the wearer's glasses, which the generator sees no more than what
-    hides it), emphasis: (N, S, S) uint8; landmarks: (N, 478, 2) float32, pixels;
+    hides it), hair (the wearer's, which the answer wears too), emphasis: (N, S, S) uint8; landmarks: (N, 478, 2) float32, pixels;
     places: (N, K, 2) float32, where features lie in truth; moves: (N, K, 2), from there to where they lie in the drawing, NaN where not known
     (engines.train.readings; K is 0 without a reader). a, b: (N,) int32 identities of wearer and persona.
     """
@@ -54,6 +54,7 @@ class Samples:
     mesh_mask: U8
     oval: U8
     occluder: U8
+    hair: U8
     emphasis: U8
     landmarks: F32
     places: F32
@@ -67,7 +68,7 @@ class Samples:
     @property
     def nbytes(self) -> int:
         """Memory of the pictures."""
-        return sum(getattr(self, key).nbytes for key in (*PICTURES, *PLANES, "emphasis"))
+        return sum(getattr(self, key).nbytes for key in (*PICTURES, *PLANES, "hair", "emphasis"))
 
     def part(self, chosen: slice) -> Samples:
         """Some of the samples, as views."""
@@ -87,13 +88,14 @@ def read(path: Path, size: int, reader: Reader | None = None) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {key: file[key] for key in (*PICTURES, *PLANES, "landmarks", "a", "b")}
-            if "classes" in file.files:
-                arrays["occluder"] = _with_glasses(arrays["occluder"], file["classes"])
+            classes = file["classes"] if "classes" in file.files else np.zeros_like(arrays["occluder"])
     except KeyError as error:
         raise DataError(f"shard {path} lacks {error.args[0]}; render it again with `python -m engines synth pairs`") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"shard {path} is truncated or no .npz: {error}; delete it and render it again") from error
     _check(path, arrays)
+    arrays["occluder"] = _with_glasses(arrays["occluder"], classes)
+    hair = _resized((classes == HAIR).astype(np.uint8) * np.uint8(255), size)
     side = arrays["wearer"].shape[1]
     pictures = {key: _resized(arrays[key], size) for key in (*PICTURES, *PLANES)}
     points = _points(arrays["landmarks"][:, :, :2], size / side)
@@ -101,7 +103,7 @@ def read(path: Path, size: int, reader: Reader | None = None) -> Samples:
     nothing = np.zeros((len(points), 0, 2), np.float32)
     places, moves = (nothing, nothing) if reader is None else reader.of(path, arrays)
     shown = {"landmarks": points, "places": _points(places, size / side), "moves": (moves * np.float32(size / side)).astype(np.float32)}
-    return Samples(**pictures, emphasis=emphasis, **shown, a=arrays["a"].astype(np.int32), b=arrays["b"].astype(np.int32))
+    return Samples(**pictures, hair=hair, emphasis=emphasis, **shown, a=arrays["a"].astype(np.int32), b=arrays["b"].astype(np.int32))
 
 
 def _points(points: NDArray[Any], ratio: float) -> F32:

@@ -34,6 +34,10 @@ REACH_PX = 4.0
 """Points are kept within this many crop sizes of the crop: cv2's fixed-point coordinates overflow far outside."""
 VEIL = 0.035
 """Deviation of the blur before the wearer's crop, as share of its side: an eye is 0.15 wide."""
+LIPS_REACH, LIPS_LEFT = 0.05, 0.03
+"""How far around the lips nothing of the wearer is shown, share of the crop's side; and what is left of it there: an open mouth is dark, and was
+taken for a shadow on the chin of a persona whose mouth is smaller."""
+LIPS_CHANNEL = 2
 VEIL_SHRINK = 4
 """The blur is done on a picture so much smaller: that is as good and costs a sixteenth."""
 LINE, OPENING, IRIS = 255, 80, 170
@@ -84,11 +88,18 @@ def _disc(image: U8, iris: F32) -> None:
     cv2.circle(image, (round(float(x)), round(float(y))), round(radius * scale), IRIS, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
-def veiled(wearer: U8) -> U8:
+def veiled(wearer: U8, lines: U8) -> U8:
     """The wearer's crop (S, S, 3) as the generator may see it: light, tone and pose, and no feature of the face.
 
-    What the network never saw it cannot let through, whatever it has learnt; the expression comes by the lines and the drawing.
+    lines: (S, S, 3) of `draw`; where the lips are, the skin around them is shown instead. What the network never saw it cannot let through, whatever
+    it has learnt; the expression comes by the lines and the drawing.
     """
     small = cv2.resize(wearer, None, fx=1 / VEIL_SHRINK, fy=1 / VEIL_SHRINK, interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), VEIL * small.shape[0])
+    size = small.shape[0]
+    reach = 2 * max(1, round(LIPS_REACH * size)) + 1
+    lips = cv2.dilate(cv2.resize(lines[..., LIPS_CHANNEL], (size, size), interpolation=cv2.INTER_AREA), np.ones((reach, reach), np.uint8))
+    share = np.where(lips > 0, np.float32(LIPS_LEFT), np.float32(1.0))
+    # The mean of what is left, under the blur's own weights: normalised convolution (Knutsson & Westin, CVPR 1993).
+    four = cv2.GaussianBlur(np.dstack([small * share[..., None], share]), (0, 0), VEIL * size)
+    soft = np.asarray(four[..., :3] / four[..., 3:] + np.float32(0.5), np.uint8)
     return cv2.resize(soft, (wearer.shape[1], wearer.shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -175,7 +175,7 @@ class LiteSwapper:
         size, own = base.mask.shape[0], bench.tier.size_px
         wearer, drawing, mask = (tensor.resized(picture, own) for picture in (crop, base.crop, base.mask))
         lined = lines.draw((landmarks + 0.5) * np.float32(own / size) - 0.5, own)
-        veil = lines.veiled(wearer)
+        veil = lines.veiled(wearer, lined)
         if bench.refiner is not None and bench.refiner.fits(size):
             return bench.refiner.refine(veil, lined, lines.open_eyes(lined), bench.film, base)
         tensor.fill(veil, drawing, mask, lined, bench.x)

@@ -96,11 +96,19 @@ def test_strength_scales_light_and_colour_alone(made: tuple[Lite, exporting.Expo
     x, film = torch.rand(1, 10, 32, 32), torch.ones(1, lite.config.film_dim)
     half = Lite(lite.config)
     half.load_state_dict(lite.state_dict())
-    exporting.soften(half, 0.5)
+    exporting.soften(half, 0.5, 1.0)
+    grey = Lite(lite.config)
+    grey.load_state_dict(lite.state_dict())
+    exporting.soften(grey, 1.0, 0.0)
     with torch.no_grad():
         (light, flow, change), found = lite.generator(x, film), half.generator(x, film)
+        plain = grey.generator(x, film)
     assert torch.allclose(found[0], light * 0.5, atol=1e-6) and torch.allclose(found[1], flow)
     assert torch.allclose(found[2][:, :3], change[:, :3] * 0.5, atol=1e-6) and torch.allclose(found[2][:, 3], change[:, 3])
+    for drawn, was in ((plain[0], light), (plain[2], change)):
+        luma = (was[:, :3] * torch.tensor(exporting.LUMA)[:, None, None]).sum(1, keepdim=True)
+        assert torch.allclose(drawn[:, :3], luma.expand(-1, 3, -1, -1), atol=1e-5)
+    assert torch.allclose(plain[1], flow) and torch.allclose(plain[2][:, 3], change[:, 3])
 
 
 def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import drawn_face
 import numpy as np
 import onnx_models
 import persona_maker
@@ -137,10 +138,21 @@ def test_untrained_it_is_the_drawing_of_mesh(tmp_path: Path, worn: Persona, size
 def test_no_feature_of_the_wearer_reaches_the_network() -> None:
     chips = np.kron(np.indices((22, 22)).sum(axis=0)[..., None] % 2 * 60, np.ones((6, 6, 3), int))[:128, :128].astype(np.uint8)
     plain = np.full((128, 128, 3), 100, np.uint8)
-    left = _lite_lines.veiled(plain + chips).astype(float) - _lite_lines.veiled(plain)
+    none = np.zeros_like(plain)
+    left = _lite_lines.veiled(plain + chips, none).astype(float) - _lite_lines.veiled(plain, none)
     assert left[12:-12, 12:-12].std() < 0.06 * chips.std(), "what is as fine as a lid or a lip is gone"
     shade = np.broadcast_to(np.linspace(40, 200, 128).astype(np.uint8)[:, None, None], (128, 128, 3))
-    assert np.abs(_lite_lines.veiled(np.ascontiguousarray(shade)).astype(float) - shade)[12:-12].max() < 4, "light is not"
+    assert np.abs(_lite_lines.veiled(np.ascontiguousarray(shade), none).astype(float) - shade)[12:-12].max() < 4, "light is not"
+
+
+def test_an_open_mouth_is_no_shadow() -> None:
+    size = drawn_face.ALIGNED.size_px
+    drawn = _lite_lines.draw(drawn_face.mesh(jaw=24.0)[:, :2] * drawn_face.ALIGNED.matrix[0, 0], size)
+    skin = np.full(drawn.shape, 160, np.uint8)
+    mouth = skin.copy()
+    mouth[drawn[..., 2] > 0] = 20
+    assert np.abs(_lite_lines.veiled(mouth, drawn).astype(float) - skin).max() < 0.15 * 140
+    assert np.abs(_lite_lines.veiled(mouth, np.zeros_like(drawn)).astype(float) - skin).max() > 0.3 * 140, "which it would be"
 
 
 def test_the_network_gets_the_lines_of_the_wearers_landmarks(tmp_path: Path, worn: Persona) -> None:

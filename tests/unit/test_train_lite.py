@@ -207,6 +207,26 @@ def test_light_follows_into_the_answer_and_flips_take_the_lines_along(data: Path
     assert np.array_equal(turned.oval, straight.oval[:, ::-1])
 
 
+def test_hair_of_any_colour_is_the_wearers_and_the_answers(tmp_path: Path) -> None:
+    path = tmp_path / "pairs-00000.npz"
+    lite_shards.write(path, 3)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["classes"] = np.where(np.arange(64)[:, None] < 16, shards.HAIR, 0) * np.ones((3, 64, 64), np.uint8)
+    np.savez(path, **arrays)
+    samples = shards.read(path, 64)
+    assert set(np.unique(samples.hair[:, :16])) == {255} and not samples.hair[:, 17:].any()
+    only = augment.Strength(photometric=0, drawing=0, patches=0, degrade=0, landmarks_px=0, oneself=0, dye=1.0)
+    straight, dyed = augment.plain(samples, 0), augment.vary(samples, 0, np.random.default_rng(1), only)
+    if not np.array_equal(dyed.hair, straight.hair):
+        dyed = dyed.flipped()
+    for name in ("wearer", "truth", "mesh"):
+        change = np.abs(getattr(dyed, name).astype(int) - getattr(straight, name)).max(axis=2)
+        assert change[:12].max() > 20 and change[24:].max() == 0
+    inside = straight.mesh_mask == 255
+    assert np.array_equal(dyed.mesh[inside], straight.mesh[inside]), "the persona has its own colours"
+
+
 def test_what_glasses_hide_is_not_learnt(tmp_path: Path) -> None:
     """The generator sees no glasses: where the answer shows them, the losses look no closer than behind a hand."""
     path = tmp_path / "pairs-00000.npz"
