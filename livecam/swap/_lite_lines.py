@@ -34,12 +34,14 @@ REACH_PX = 4.0
 """Points are kept within this many crop sizes of the crop: cv2's fixed-point coordinates overflow far outside."""
 VEIL = 0.035
 """Deviation of the blur before the wearer's crop, as share of its side: an eye is 0.15 wide."""
-LIPS_REACH, LIPS_LEFT = 0.05, 0.03
-"""How far around the lips nothing of the wearer is shown, share of the crop's side; and what is left of it there: an open mouth is dark, and was
-taken for a shadow on the chin of a persona whose mouth is smaller."""
+LIPS_REACH = 0.05
+"""How far around the lips nothing of the wearer is shown, share of the crop's side: an open mouth is dark, and was taken for a shadow on the chin of
+a persona whose mouth is smaller."""
+FARTHER, FARTHER_SHARE, LEAST = 3.0, 0.02, 1e-6
+"""What is shown there comes from as near as there is skin: a wider blur, times the other's deviation, has this weight, and the place's own this."""
 LIPS_CHANNEL = 2
-VEIL_SHRINK = 4
-"""The blur is done on a picture so much smaller: that is as good and costs a sixteenth."""
+VEIL_PX = 32
+"""The blur is done on a picture of this side: that is as good and costs a fraction."""
 LINE, OPENING, IRIS = 255, 80, 170
 """Values of lines, of the filled openings of eyes and mouth, and of irises."""
 EYES_CHANNEL = 1
@@ -94,12 +96,14 @@ def veiled(wearer: U8, lines: U8) -> U8:
     lines: (S, S, 3) of `draw`; where the lips are, the skin around them is shown instead. What the network never saw it cannot let through, whatever
     it has learnt; the expression comes by the lines and the drawing.
     """
-    small = cv2.resize(wearer, None, fx=1 / VEIL_SHRINK, fy=1 / VEIL_SHRINK, interpolation=cv2.INTER_AREA)
-    size = small.shape[0]
+    size = VEIL_PX
+    small = cv2.resize(wearer, (size, size), interpolation=cv2.INTER_AREA)
     reach = 2 * max(1, round(LIPS_REACH * size)) + 1
     lips = cv2.dilate(cv2.resize(lines[..., LIPS_CHANNEL], (size, size), interpolation=cv2.INTER_AREA), np.ones((reach, reach), np.uint8))
-    share = np.where(lips > 0, np.float32(LIPS_LEFT), np.float32(1.0))
+    share = np.where(lips > 0, np.float32(LEAST), np.float32(1.0))
     # The mean of what is left, under the blur's own weights: normalised convolution (Knutsson & Westin, CVPR 1993).
-    four = cv2.GaussianBlur(np.dstack([small * share[..., None], share]), (0, 0), VEIL * size)
+    seen = np.dstack([small * share[..., None], share])
+    near, far = (cv2.GaussianBlur(seen, (0, 0), VEIL * size * wide) for wide in (1.0, FARTHER))
+    four = cv2.addWeighted(near, 1.0 - FARTHER_SHARE, far, FARTHER_SHARE, 0.0)
     soft = np.asarray(four[..., :3] / four[..., 3:] + np.float32(0.5), np.uint8)
     return cv2.resize(soft, (wearer.shape[1], wearer.shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
