@@ -30,6 +30,10 @@ SPRITE_LIGHT = (0.65, 0.8, 0.95)
 """How much of the light on the lips reaches each of them."""
 SPRITE_REACH = (1.0, 0.7, 1.1)
 """Share of its half width up to which each is drawn in full: molars lie in the dark of the cheeks."""
+SPRITE_WIDER = (1.2, 1.0, 1.0)
+"""How much wider each is drawn: the tongue fills what is left between the teeth."""
+SHADOW_FROM, SHADOW_TO = 52.0, 40.0
+"""Grey levels between which what belongs to the teeth fades out: gums seen edge-on are dark slivers, which hang from canines like fangs."""
 SPRITE_SIDE = 160
 UPPER_ANCHOR = (2, 97, 326, 98, 327)
 """Base of the nose: moves with the skull, as the upper teeth do."""
@@ -121,6 +125,12 @@ def _window(width: int, reach: float) -> F32:
     return np.clip(1.0 - (off - reach) / 0.25, 0.0, 1.0).astype(np.float32)
 
 
+def _without_shadows(picture: U8) -> U8:
+    """A sprite of teeth (BGRA) without what is dark in it."""
+    share = np.clip((picture[..., :3] @ LUMA - SHADOW_TO) / (SHADOW_FROM - SHADOW_TO), 0.0, 1.0)
+    return np.dstack([picture[..., :3], np.rint(picture[..., 3] * share)]).astype(np.uint8)
+
+
 def _gum_line(picture: U8) -> float:
     """Row of an upper teeth's picture (BGRA) at which, in its middle, tooth begins; 0 when it is all tooth."""
     width = picture.shape[1]
@@ -163,7 +173,7 @@ def mouth(persona: Persona, centre: F32) -> Mouth | None:
     sizes, corners, steps, uppers, gum = [], [], [], [], 0.0
     depth = float(mesh[list(topology.MOUTH_UPPER[3:8]), 2].mean() + 0.02 * np.ptp(mesh[:MESH_POINTS, 0]))
     for n, name in enumerate(SPRITES):
-        picture = persona.images[name]
+        picture = persona.images[name] if name == "tongue" else _without_shadows(persona.images[name])
         small = shrink(picture, max(1.0, max(picture.shape[:2]) / SPRITE_SIDE))
         height, width = small.shape[:2]
         solid = np.dstack([grown(small), small[..., 3]])
@@ -171,6 +181,7 @@ def mouth(persona: Persona, centre: F32) -> Mouth | None:
         solid[..., 3] = np.rint(solid[..., 3] * _window(width, SPRITE_REACH[n]))
         lanes[n, :height, :width] = to_lanes(solid)
         x, y, w, h = json.loads(persona.metadata[f"{name}_xywh_px"])
+        x, w = x - w * (SPRITE_WIDER[n] - 1.0) / 2.0, w * SPRITE_WIDER[n]
         upper = name == "teeth_upper"
         if upper:
             gum = _gum_line(small) * h / height
