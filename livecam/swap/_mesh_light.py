@@ -26,6 +26,8 @@ RIDGE = np.array([1e-4, 0.02, 0.02, 0.02, 0.08, 0.08, 0.08, 0.08, 0.08])
 """Pull towards flat light, stronger for what few normals tell of."""
 HUBER = 0.12
 """Relative brightness error beyond which a point counts less (beard, hair, glasses, highlights)."""
+PALE, RED = 0.06, 0.12
+"""Log of red to blue below and above the skin's, beyond which a point counts less for its colour."""
 COVERED_FROM, COVERED_FULLY = 0.25, 0.5
 """Differences of log red to blue between a face's halves from which, and at which fully, the less red half is taken for something over the skin (a
 medical mask): coloured light makes smaller ones."""
@@ -87,13 +89,22 @@ def fit(colours: F32, normals: F32, weights: F32) -> Fit:
         solved = np.linalg.solve(weighted.T @ b + np.diag(RIDGE * total), weighted.T @ (luma / level - 1.0))
         error = np.abs(luma / level - 1.0 - b @ solved)
         use = weights * np.minimum(1.0, HUBER / np.maximum(error, 1e-6))
-    ratio = np.log(np.maximum(colours, 2.0) / luma[:, None])
-    b4 = b[:, :4]
-    weighted = b4 * use[:, None]
-    ridge = np.diag([1e-4, 0.15, 0.15, 0.15]) * total
-    chroma = np.linalg.solve(weighted.T @ b4 + ridge, weighted.T @ ratio)
+    chroma = _chroma(np.log(np.maximum(colours, 2.0) / luma[:, None]), b[:, :4], use, total)
     solved[0] += 1.0
     return Fit(np.asarray(solved * level, np.float64), np.asarray(chroma, np.float64))
+
+
+def _chroma(ratio: F64, b: F64, use: F64, total: float) -> F64:
+    """(4, 3) of log ratios ((N, 3)) over b (N, 4). What differs counts less, soonest what is less red than the rest: beard, hair, glasses and highlights are, skin is not."""
+    ridge = np.diag([1e-4, 0.15, 0.15, 0.15]) * total
+    red, share = ratio[:, 2] - ratio[:, 0], np.ones(len(ratio))
+    for rounds_left in (2, 1, 0):
+        weighted = b * (use * share)[:, None]
+        solved = np.linalg.solve(weighted.T @ b + ridge, weighted.T @ ratio)
+        if rounds_left:
+            paler = b @ (solved[:, 2] - solved[:, 0]) - red
+            share = np.minimum(1.0, np.where(paler > 0.0, PALE, RED) / np.maximum(np.abs(paler), 1e-6))
+    return np.asarray(solved, np.float64)
 
 
 def uncovered(colours: F32, weights: F32, upper: NDArray[np.bool_]) -> F32:
