@@ -29,7 +29,7 @@ def write_lite(
     )
     trained = {
         "step": int(metadata["step"]), "commit": metadata.get("commit", ""), "config": metadata["config"],
-        "recipe": json.dumps(recipe, sort_keys=True), "strength": float(report["strength"]), "chroma": float(report["chroma"]),
+        "recipe": json.dumps(recipe, sort_keys=True), **{key: float(report[key]) for key in ("strength", "chroma", "light", "change")},
         "people": "rendered from CC0 assets by engines.synth: nobody who exists",
     }  # fmt: skip
     crop = {"template": "arcface_112_v2", "size_px": side, "scale": 0.78, "offset": [0.0, -0.06]}

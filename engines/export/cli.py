@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="training set that INT8 ranges are calibrated on")
     parser.add_argument("--strength", type=float, default=1.0, metavar="X", help="of lite: share of its change of light and colour that is kept")
     parser.add_argument("--chroma", type=float, default=1.0, metavar="X", help="of lite: share of the colour in that change that is kept")
+    parser.add_argument("--bounds", type=float, nargs=2, default=(0.0, 0.0), metavar="X", help="of lite: greatest light and change of colour")
     return parser
 
 
@@ -41,7 +42,7 @@ def _export(args: argparse.Namespace) -> lite.Exported:
     if args.network != "lite":
         return others.export(args.network, args.weights, args.out, args.cards)
     people = People.beside(args.data, Store(RunConfig().cache_dir)) if args.data else None
-    return lite.export(args.weights, args.out, args.cards, args.data, people, args.strength, args.chroma)
+    return lite.export(args.weights, args.out, args.cards, args.data, people, lite.Softer(args.strength, args.chroma, *args.bounds))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,8 +6,9 @@ INT8 ranges are calibrated on samples of the training set under many personas' f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,18 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, slots=True)
+class Softer:
+    """What is kept of a network that has seen few people, all of them rendered: it overshoots on others.
+
+    strength: share of its light and change of colour; chroma: share of the colour in these; light, change: the greatest of each (0: no bound)."""
+
+    strength: float = 1.0
+    chroma: float = 1.0
+    light: float = 0.0
+    change: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """Files by role ("fp32", "fp16", "int8", "mapper") and the parity report."""
 
@@ -45,12 +58,13 @@ class Exported:
 
 
 def export(
-    weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None, strength: float = 1.0, chroma: float = 1.0
+    weights: Path, out: Path, card_folder: Path | None, data: Path | None, people: People | None, softer: Softer | None = None
 ) -> Exported:
-    """Write all files. data, people: training set for the calibration. strength: what is kept of the network's change of light and colour; a network
-    that has seen few people overshoots on new ones; chroma: what is kept of the colour in that. Raises CheckpointError, DataError."""
+    """Write all files. data, people: training set for the calibration. softer: what is kept of the network's light and colour. Raises
+    CheckpointError, DataError."""
+    softer = softer or Softer()
     lite, metadata = read_lite(weights)
-    soften(lite, strength, chroma)
+    soften(lite, softer)
     name = f"lite{lite.config.size}"
     out.mkdir(parents=True, exist_ok=True)
     samples = _samples(lite, data, people)
@@ -61,7 +75,7 @@ def export(
     onnx_files.write_fp16(files["fp32"], files["fp16"])
     _write_mapper(lite, files["mapper"], metadata)
     wanted = [_torch(lite, sample) for sample in samples[:PARITY]]
-    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), "strength": strength, "chroma": chroma}
+    report: dict[str, object] = {"weights": weights.name, "step": int(metadata["step"]), **asdict(softer)}
     report["calibration"] = "samples" if data else "noise"
     for role, model in (("fp32", files["fp32"]), ("fp16", onnx_files.rounded(files["fp32"]))):
         report[role] = onnx_files.difference(_run(model, samples[:PARITY]), wanted)
@@ -73,14 +87,16 @@ def export(
 
 
 @torch.no_grad()
-def soften(lite: Lite, strength: float, chroma: float) -> None:
-    """Scale the heads of light and colour, which are linear, and draw their colours towards grey; flow and mask stay."""
+def soften(lite: Lite, softer: Softer) -> None:
+    """Scale the heads of light and colour, which are linear, draw their colours towards grey, and bound both; flow and mask stay."""
     luma = torch.tensor(LUMA).expand(MASK, MASK)
-    mixed = strength * (chroma * torch.eye(MASK) + (1.0 - chroma) * luma)
+    mixed = softer.strength * (softer.chroma * torch.eye(MASK) + (1.0 - softer.chroma) * luma)
     last = lite.generator.fine_change if lite.config.fine else lite.generator.change
     for layer in (lite.generator.light, last):
         for parameter in layer.parameters():
             parameter[:MASK] = torch.tensordot(mixed, parameter[:MASK], 1)
+    if softer.light or softer.change:
+        lite.generator.bounds = (softer.light or math.inf, softer.change or math.inf)
 
 
 def _write_int8(files: Mapping[str, Path], samples: Sequence[Arrays], wanted: Sequence[Arrays]) -> tuple[dict[str, dict[str, float]], list[str]]:

@@ -128,6 +128,8 @@ class Generator(nn.Module):
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
         self.config = config
+        self.bounds: tuple[float, float] | None = None
+        """Greatest light and change of colour, where a network is to be kept from painting what it has never seen."""
         w = config.width
         self.stem = nn.Conv2d(config.in_channels * config.stem**2, w, 3, padding=1)
         self.down1 = nn.Conv2d(w, 2 * w, 3, stride=2, padding=1)
@@ -160,7 +162,14 @@ class Generator(nn.Module):
                 layer(torch.cat([nnf.interpolate(field, scale_factor=2.0, mode="nearest"), near], dim=1))
                 for layer, field in ((self.fine_flow, flow), (self.fine_change, change))
             )
-        return self.light(deep), flow, change
+        return self._bounded(self.light(deep), flow, change)
+
+    def _bounded(self, light: Tensor, flow: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.bounds is None:
+            return light, flow, change
+        most, greatest = self.bounds
+        colour = change[:, :MASK].clamp(-greatest, greatest)
+        return light.clamp(-most, most), flow, torch.cat([colour, change[:, MASK:]], dim=1)
 
 
 def _fine(width: int, channels: int) -> nn.Conv2d:

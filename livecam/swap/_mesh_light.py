@@ -95,7 +95,8 @@ def fit(colours: F32, normals: F32, weights: F32) -> Fit:
 
 
 def _chroma(ratio: F64, b: F64, use: F64, total: float) -> F64:
-    """(4, 3) of log ratios ((N, 3)) over b (N, 4). What differs counts less, soonest what is less red than the rest: beard, hair, glasses and highlights are, skin is not."""
+    """(4, 3) of log ratios ((N, 3)) over b (N, 4). What differs counts less, soonest what is less red than the rest: beard, hair, glasses and
+    highlights are, skin is not."""
     ridge = np.diag([1e-4, 0.15, 0.15, 0.15]) * total
     red, share = ratio[:, 2] - ratio[:, 0], np.ones(len(ratio))
     for rounds_left in (2, 1, 0):

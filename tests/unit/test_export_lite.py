@@ -96,10 +96,10 @@ def test_strength_scales_light_and_colour_alone(made: tuple[Lite, exporting.Expo
     x, film = torch.rand(1, 10, 32, 32), torch.ones(1, lite.config.film_dim)
     half = Lite(lite.config)
     half.load_state_dict(lite.state_dict())
-    exporting.soften(half, 0.5, 1.0)
+    exporting.soften(half, exporting.Softer(0.5))
     grey = Lite(lite.config)
     grey.load_state_dict(lite.state_dict())
-    exporting.soften(grey, 1.0, 0.0)
+    exporting.soften(grey, exporting.Softer(1.0, 0.0))
     with torch.no_grad():
         (light, flow, change), found = lite.generator(x, film), half.generator(x, film)
         plain = grey.generator(x, film)
@@ -109,6 +109,12 @@ def test_strength_scales_light_and_colour_alone(made: tuple[Lite, exporting.Expo
         luma = (was[:, :3] * torch.tensor(exporting.LUMA)[:, None, None]).sum(1, keepdim=True)
         assert torch.allclose(drawn[:, :3], luma.expand(-1, 3, -1, -1), atol=1e-5)
     assert torch.allclose(plain[1], flow) and torch.allclose(plain[2][:, 3], change[:, 3])
+    exporting.soften(lite, exporting.Softer(light=0.01, change=0.02))
+    with torch.no_grad():
+        bounded = lite.generator(x, film)
+    lite.generator.bounds = None
+    assert torch.equal(bounded[0], light.clamp(-0.01, 0.01)) and torch.equal(bounded[1], flow)
+    assert torch.equal(bounded[2], torch.cat([change[:, :3].clamp(-0.02, 0.02), change[:, 3:]], 1)) and bounded[2][:, 3].abs().max() > 0.02
 
 
 def test_cards_are_those_of_the_files(made: tuple[Lite, exporting.Exported, Path]) -> None:

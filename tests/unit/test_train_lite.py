@@ -89,7 +89,7 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
     Trainer(_task(data, lr=2e-3, adversarial=0.0), Plan(out, steps=300, average=0.9)).run()
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     last = lines[-1]
-    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 2.0
+    assert last["held_out_psnr"] > last["held_out_drawing_psnr"] + 1.3
     assert (out / f"grid-{300:06d}.png").exists()
 
 
