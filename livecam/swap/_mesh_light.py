@@ -89,7 +89,8 @@ def fit(colours: F32, normals: F32, weights: F32) -> Fit:
         solved = np.linalg.solve(weighted.T @ b + np.diag(RIDGE * total), weighted.T @ (luma / level - 1.0))
         error = np.abs(luma / level - 1.0 - b @ solved)
         use = weights * np.minimum(1.0, HUBER / np.maximum(error, 1e-6))
-    chroma = _chroma(np.log(np.maximum(colours.astype(np.float64), 2.0) / luma[:, None]), b[:, :4], use, total)
+    ratio = np.log(np.maximum(colours.astype(np.float64), 2.0) / luma[:, None])
+    chroma = _chroma(ratio, b[:, :4], use.astype(np.float64), total)
     solved[0] += 1.0
     return Fit(np.asarray(solved * level, np.float64), np.asarray(chroma, np.float64))
 
