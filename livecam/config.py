@@ -91,6 +91,8 @@ class SwapConfig:
     """Track numbers to leave unmasked on purpose, such as 2."""
     tone: Literal["wearer", "persona"] = "wearer"
     """Whose mean skin tone the drawn face has."""
+    tier: Literal["auto", "128", "256"] = "auto"
+    """For --swap lite: the side of its network in pixels. 256 draws finer and costs a CPU four times as much; auto takes it on a card alone."""
     things: Literal["hide", "show"] = "hide"
     """Hands, cups, microphones and phones before the face: hide them under the persona, or show them as they are (a beard may be taken for one)."""
 

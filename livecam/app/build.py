@@ -28,7 +28,7 @@ SLOW_S = 1.5
 """Compiling that took longer than this was the first start of all; say how long it took."""
 
 CROPS_PX = (128, 256, 384)
-"""Sides of the crops that generators ask for."""
+"""Sides of the crops that a generator may ask for which does not name them."""
 DEFAULT_PERSONA = "noor"
 """Worn when none is named: a calm face of middling tone, which suits most wearers."""
 
@@ -76,7 +76,7 @@ def _warm_up(made: Pipeline, config: Config) -> None:
     box = np.concatenate([middle - side / 2, middle + side / 2]).astype(np.float32)
     five = (np.array([[-1, -1], [1, -1], [0, 0], [-1, 1], [1, 1]]) * side / 6 + middle).astype(np.float32)
     stages.track(Frame(picture, 0, 0), (Detection(box, 1.0, five),))
-    for size in CROPS_PX:
+    for size in getattr(made.swapper, "crops_px", CROPS_PX):
         alignment = align.align(five, CropSpec(size))
         crop = stages.crop(picture, alignment)
         alpha = np.zeros((size, size), np.uint8)

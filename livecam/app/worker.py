@@ -147,6 +147,8 @@ class Worker:
         if (occlusion := pipeline.occlusion) is not None:
             usual = occlusion.idle_period
             steps.append(Step("occlusion", lambda: setattr(occlusion, "idle_period", 2 * usual), lambda: setattr(occlusion, "idle_period", usual)))
+        if len(tiers := getattr(lite, "tiers_px", ())) > 1:
+            steps.append(Step(f"tier {tiers[0]}", lambda: setattr(lite, "most_tier_px", tiers[0]), lambda: setattr(lite, "most_tier_px", tiers[-1])))
         if getattr(lite, "any_size", False):
             steps += [Step("crop 256", crop(256), crop(most)), Step("crop 128", crop(128), crop(256))]
         if hasattr(lite, "refines"):

@@ -7,7 +7,7 @@ names one of the networks in it:
                                             float32, S = 128; what they mean: engines/nets/lite.py
     lite128-mapper.safetensors              mapper.first.weight (H, 128), mapper.first.bias (H,), mapper.second.weight (F, H),
                                             mapper.second.bias (F,), float; metadata "embedder": what makes the (128,) embedding, "sface" if absent
-    lite256...                              the same for S = 256, optional: large faces
+    lite256...                              the same for S = 256, optional
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ RUNTIME = "openvino"
 """What runs the networks until something faster is ready: INT8 is its own."""
 NAMES = {"lite128": 128, "lite256": 256}
 """Names of tiers, and the crop's side in pixels; small faces first."""
+SMALLEST = "lite128"
 SCALE = CropSpec(256, offset=(0.0, -0.06))
 """The crop of `mesh` at whatever size: lite refines its drawing."""
 PLANES = 10
@@ -96,10 +97,11 @@ class _Files:
     exact: WeightFile
 
 
-def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
-    """All tiers there are, smallest first: those in the folder `model`, if one is named, else those that come with livecam.
+def load_tiers(model: str, store: Store, threads: int, tier: str = "auto") -> tuple[Tier, ...]:
+    """The tiers to draw with, smallest first: of the folder `model`, if one is named, else of those that come with livecam.
 
-    Raises ModelFileError (none there, or one is damaged), ModelShapeError (a network of another form).
+    tier: "128", "256" (beside the small one, for small faces), or "auto", which is 256 on a card. What is not there is done without. Raises
+    ModelFileError (none there, or one is damaged), ModelShapeError (a network of another form).
     """
     int8 = store.elsewhere is None  # INT8 is for CPUs: a card multiplies halves as fast
     found = {name: files for name in NAMES if (files := _in_folder(Path(model).expanduser(), name, int8) if model else _shipped(store, name, int8))}
@@ -109,7 +111,9 @@ def load_tiers(model: str, store: Store, threads: int) -> tuple[Tier, ...]:
             f"expected weights of the generator lite ({', '.join(f'{n}.onnx and {n}-mapper.safetensors' for n in NAMES)}), found none {where}; "
             "use --swap mesh, or name a folder that holds them with --model DIR"
         )
-    return tuple(_load(name, files, store, threads) for name, files in found.items())
+    large = tier == "256" or (tier == "auto" and store.elsewhere is not None)
+    chosen = {name: files for name, files in found.items() if large or name == SMALLEST} or found
+    return tuple(_load(name, files, store, threads) for name, files in chosen.items())
 
 
 def _shipped(store: Store, name: str, int8: bool) -> _Files | None:

@@ -3,8 +3,8 @@
 Per frame: `mesh` draws the persona into the crop. Shrunk to the network's size, this drawing, the wearer's crop (blurred until no feature is left)
 and the wearer's landmarks as lines go through the network in one pass. It says where the drawing is to be moved, how lit, and what is to be added
 to it and its mask; that is done to the drawing at its own size, whose detail stays (_lite_tensor). Per persona: the mapper turns its embedding
-into the network's `film`, worked out at `prepare`. Weights and their form: _lite_weights. Faces wider than LARGE_FACE_PX take the larger tier's
-network, when its weights are there.
+into the network's `film`, worked out at `prepare`. Weights and their form: _lite_weights. Of the tiers that are opened (SwapConfig.tier) the largest
+that is no larger than the drawing is used.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from livecam.swap._lite_weights import PLANES, RUNTIME, SCALE, Tier, check_form,
 from livecam.types import F32, U8, Alignment, CropSpec, Face, Persona, Swapped
 
 LARGE_FACE_PX = 300.0
-"""Width of a face in the frame from which the larger tier's network is used, when its weights are there."""
 SIZES_PX = ((110.0, 128), (LARGE_FACE_PX, 256), (math.inf, 384))
 """Up to which width of a face the drawing is made in a crop of which size."""
+CARD_SIZES_PX = ((110.0, 128), (LARGE_FACE_PX, 256), (math.inf, 512))
+"""The same where a card draws with the large tier: it takes multiples of the network's side."""
 
 
 def open(config: SwapConfig, store: Store, threads: int = 1) -> LiteSwapper:
     """The generator, its weights loaded and compiled. Raises ModelFileError (no weights, or damaged ones), ModelShapeError."""
-    return LiteSwapper(config, load_tiers(config.model, store, threads), Embedders(store, threads))
+    return LiteSwapper(config, load_tiers(config.model, store, threads, config.tier), Embedders(store, threads))
 
 
 def warm_up() -> None:
@@ -86,7 +87,11 @@ class LiteSwapper:
         self.base: Base = mesh.MeshSwapper(config)
         self._embedders = embedders
         self._benches = {tier.size_px: _bench(tier) for tier in tiers}
+        largest = self._benches[max(self._benches)]
+        self._sizes = CARD_SIZES_PX if largest.refiner is not None and not largest.refiner.fits(SIZES_PX[-1][1]) else SIZES_PX
         self._worn = False
+        self.most_tier_px = max(self._benches)
+        """The largest tier to use."""
         self.refines = True
         """Whether the network is used; without it the drawing goes out as mesh made it."""
         self._licence = "; ".join(f"{t.name}{' int8' if t.int8 else ''}: {t.licence}" for t in tiers)
@@ -94,11 +99,16 @@ class LiteSwapper:
     @property
     def crop(self) -> CropSpec:
         """The crop for faces of middling size."""
-        return _spec(SIZES_PX[1][1])
+        return _spec(self._sizes[1][1])
+
+    @property
+    def crops_px(self) -> tuple[int, ...]:
+        """Sides of all crops that `crop_for` chooses from."""
+        return tuple(size for _, size in self._sizes)
 
     def crop_for(self, face_px: float) -> CropSpec:
         """The crop for a face so many frame pixels wide."""
-        return _spec(next(size for most, size in SIZES_PX if face_px <= most))
+        return _spec(next(size for most, size in self._sizes if face_px <= most))
 
     @property
     def licence(self) -> str:
@@ -130,7 +140,7 @@ class LiteSwapper:
         for bench in self._benches.values():
             own = bench.tier.size_px
             small, plane = np.zeros((own, own, 3), np.uint8), np.zeros((own, own), np.uint8)
-            for _, size in SIZES_PX:
+            for size in self.crops_px:
                 if bench.refiner is not None and bench.refiner.fits(size):
                     drawn = Swapped(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8))
                     bench.refiner.refine(small, small, plane, bench.film, drawn)
@@ -166,9 +176,13 @@ class LiteSwapper:
         return base
 
     def _bench_for(self, size_px: int) -> _Bench:
-        """The larger tier for the largest crops; no tier draws into a crop smaller than its own."""
-        fitting = [n for n in self._benches if n <= size_px and (n == min(self._benches) or size_px > SIZES_PX[1][1])]
-        return self._benches[max(fitting, default=min(self._benches))]
+        """No tier draws into a crop smaller than its own, but for the smallest."""
+        return self._benches[max((n for n in self._benches if n <= min(size_px, self.most_tier_px)), default=min(self._benches))]
+
+    @property
+    def tiers_px(self) -> tuple[int, ...]:
+        """The tiers that are opened, smallest first."""
+        return tuple(sorted(self._benches))
 
     def _refine(self, bench: _Bench, crop: U8, base: Swapped, landmarks: F32) -> bool:
         """Draws the network's result into `base`. Of a larger drawing it sees a smaller one. False when a value is not finite."""

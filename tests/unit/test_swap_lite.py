@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import drawn_face
@@ -34,8 +35,8 @@ def worn() -> Persona:
     return persona_maker.with_embedding(persona.load("noor"), 5)
 
 
-def open_lite(folder: Path, weights: Path) -> LiteSwapper:
-    swapper = swap.load("lite", SwapConfig(swap="lite", model=str(weights)), Store(folder / "cache"))
+def open_lite(folder: Path, weights: Path, tier: Literal["auto", "128", "256"] = "auto") -> LiteSwapper:
+    swapper = swap.load("lite", SwapConfig(swap="lite", model=str(weights), tier=tier), Store(folder / "cache"))
     assert isinstance(swapper, LiteSwapper)
     return swapper
 
@@ -193,16 +194,22 @@ def test_film_is_the_mappers(tmp_path: Path, worn: Persona) -> None:
     assert np.abs(swapper.swap(crop, face, alignment).crop - (base + tint))[inside].max() <= 1.01
 
 
-def test_large_faces_take_the_larger_tier(tmp_path: Path, worn: Persona) -> None:
+def test_the_larger_tier_is_used_where_it_is_asked_for_and_fits(tmp_path: Path, worn: Persona) -> None:
     onnx_models.lite(tmp_path / "weights", 256)
-    swapper = open_lite(tmp_path, onnx_models.lite(tmp_path / "weights", 128))
+    weights = onnx_models.lite(tmp_path / "weights", 128)
+    for tier in ("auto", "128"):
+        assert list(open_lite(tmp_path, weights, tier)._benches) == [128], "a CPU has better things to do"
+    assert list(open_lite(tmp_path, weights / "lite256.onnx", "128")._benches) == [256], "there is no other"
+    swapper = open_lite(tmp_path, weights, "256")
     swapper.wear(worn)
     sizes = [swapper.crop_for(face_px).size_px for face_px in (100, LARGE_FACE_PX, LARGE_FACE_PX + 1)]
-    assert sizes == [128, 256, 384]
+    assert sizes == [128, 256, 384] == list(swapper.crops_px)
     for size in sizes:
         crop, face, alignment = wearer(CropSpec(size, offset=swapper.crop.offset))
         assert swapper.swap(crop, face, alignment).crop.shape == (size, size, 3)
-        assert swapper._bench_for(size).tier.size_px == (256 if size == 384 else 128)
+        assert swapper._bench_for(size).tier.size_px == (128 if size == 128 else 256)
+    swapper.most_tier_px = 128
+    assert {swapper._bench_for(size).tier.size_px for size in sizes} == {128}
 
 
 def test_what_the_network_changed_is_changed_in_the_large_drawing(tmp_path: Path, worn: Persona) -> None:
