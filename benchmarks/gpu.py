@@ -43,11 +43,11 @@ def untrained(device: torch.device, small: bool) -> Networks:
     torch.manual_seed(0)
     half = torch.float16 if device.type == "cuda" else torch.float32
     out: Networks = {}
-    for name in ("lite256",) if small else ("lite256", "lite128"):
-        config = lite_net.CONFIGS["tiny" if small else name]
+    if small:
+        config = lite_net.CONFIGS["tiny"]
         net = lite_net.Generator(config).eval().to(device, half, memory_format=torch.channels_last)
         x = torch.zeros(1, config.in_channels, config.size, config.size, device=device, dtype=half)
-        out[name] = net, (x, torch.zeros(1, config.film_dim, device=device, dtype=half)), "random"
+        out["lite"] = net, (x, torch.zeros(1, config.film_dim, device=device, dtype=half)), "random"
     sizes = ("tiny",) if small else ("simswap128", "simswap224")
     for name in sizes:
         config = simswap_net.CONFIGS[name]
@@ -71,13 +71,13 @@ class _FloatStyle(torch.nn.Module):
         return self.net(picture, identity)
 
 
-def plans(networks: Networks, small: bool) -> dict[str, ChainPlan]:
-    """Generators in the whole frame: livecam's own at 256 px, and SimSwap."""
+def plans(networks: Networks) -> dict[str, ChainPlan]:
+    """Untrained generators in the whole frame."""
     out: dict[str, ChainPlan] = {}
     for name, (net, given, weights) in networks.items():
         size = given[0].shape[-1]
         kind = "lite" if name.startswith("lite") else "swap"
-        out[name] = ChainPlan(kind, size if kind == "swap" or small else 256, net, given, weights)
+        out[name] = ChainPlan(kind, size, net, given, weights)
     return out
 
 
@@ -86,6 +86,7 @@ def sections(device: torch.device, store: Store, rounds: int, small: bool) -> di
     clock = gpu.Clock(device, rounds)
     sizes = {"small": (96, 160)} if small else SIZES
     networks = untrained(device, small)
+    generators = plans(networks) | ({} if small else gpu.shipped_plans(device, store))
 
     def peak(done: dict[str, Any]) -> float:
         return float(done.get("peak_fp16_tflops") or 0.0)
@@ -98,7 +99,7 @@ def sections(device: torch.device, store: Store, rounds: int, small: bool) -> di
         "copies": lambda done: {name: gpu.copies(clock, *size) for name, size in sizes.items()},
         "kernels": lambda done: {name: gpu.kernels(clock, *size, face_px=0.53 * size[0]) for name, size in sizes.items()},
         "chains": lambda done: {
-            name: gpu.chains(clock, plans(networks, small), store, *size, counts=(1,) if small else (1, 4)) for name, size in sizes.items()
+            name: gpu.chains(clock, generators, store, *size, counts=(1,) if small else (1, 4)) for name, size in sizes.items()
         },
         "networks_untrained": untrained_rows,
         "end_to_end": lambda done: {

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from engines.export import cards, onnx_files
 from engines.export.lite import Exported
 from engines.export.onnx_files import Signature
-from engines.nets import lite as lite_net
 from engines.nets import simswap
 from engines.nets.identity import SIDE_PX, Identity, IdentityConfig
 from engines.nets.simswap import IDENTITY_LENGTH, Simswap, SimswapConfig
 from engines.train import checkpoint
 
 PARITY = 4
-RANDOM = {**{name: config for name, config in simswap.CONFIGS.items() if name != "tiny"}, "lite256": lite_net.CONFIGS["lite256"]}
-"""Forms that are exported untrained: SimSwap, and the tier of `lite` that has no weights yet."""
+RANDOM = {name: config for name, config in simswap.CONFIGS.items() if name != "tiny"}
+"""Forms that are exported untrained: SimSwap, which has no weights yet."""
 UNTRAINED = 0.02
 
 
@@ -65,12 +64,6 @@ def _identity_config(config: Mapping[str, Any]) -> IdentityConfig:
     return IdentityConfig(tuple(config["widths"]), tuple(config["blocks"]))
 
 
-def _lite(config: Mapping[str, Any]) -> _Form:
-    size, form = int(config["size"]), lite_net.LiteConfig(**config)
-    shapes = {"x": (1, form.in_channels, size, size), "film": (1, form.film_dim)}
-    return _Form(lambda _: lite_net.Generator(form), shapes, ("light", "flow", "change"), f"lite at {size} px")
-
-
 FORMS: Mapping[str, Callable[[Mapping[str, Any]], _Form]] = {"simswap": _simswap, "identity": _identity}
 
 
@@ -90,7 +83,7 @@ def export(task: str, weights: Path, out: Path, card_folder: Path | None) -> Exp
 def export_random(which: str, out: Path) -> Exported:
     """A generator that was never trained (one of RANDOM), for timing. No card: it is not to be run."""
     config = asdict(RANDOM[which])
-    form = (_simswap if which in simswap.CONFIGS else _lite)(config)
+    form = _simswap(config)
     torch.manual_seed(0)
     network = form.build(config).eval()
     for parameter in network.parameters():

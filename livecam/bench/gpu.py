@@ -42,6 +42,7 @@ SHIPPED: dict[str, tuple[str, dict[str, Any]]] = {
     "gaze": ("fp32", {}),
     "parser": ("fp16", {}),
     "lite128": ("fp16", {}),
+    "lite256": ("fp16", {}),
 }
 """Networks that ship, with the precision that the frame path runs them in."""
 PEAK_SIDE = 8192
@@ -330,7 +331,7 @@ def memory(device: torch.device) -> dict[str, Any]:
 def shipped_plans(device: torch.device, store: Store) -> dict[str, ChainPlan]:
     """The generators whose trained weights come with livecam."""
     out: dict[str, ChainPlan] = {}
-    for name in ("lite128",):
+    for name in ("lite128", "lite256"):
         if name in store.cards and store.file_path(name).exists():
             half = "fp16" if device.type == "cuda" else "fp32"
             opened = torch_runtime.open(store.file_path(name), 1, None, {"device": str(device), "precision": half, "graphs": False})

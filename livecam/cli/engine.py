@@ -28,6 +28,7 @@ app = App(name="engine", help="Build, list, verify and clean TensorRT engines (e
 CacheDir = Annotated[Path | None, Parameter(name="--cache-dir", help="Folder of model files; default: LIVECAM_CACHE, else the user's cache folder.")]
 NETWORKS = {
     "lite128": {},
+    "lite256": {},
     "gaze": {},
     "yunet": {"input": (1, 3, 192, 320)},
     "face_landmark": {},
