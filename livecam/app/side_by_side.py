@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -44,8 +45,7 @@ class Compiling:
             try:
                 process.wait(max(until - time.monotonic(), 0.0))
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                _killed(process)
         for compile_now in swap.kernels(self._name):
             compile_now()
         if self._running and self._done is not None:
@@ -54,8 +54,7 @@ class Compiling:
     def stop(self) -> None:
         """Ends what still runs: the start has failed."""
         for process in self._running:
-            process.kill()
-            process.wait()
+            _killed(process)
 
     def _note(self, path: Path) -> None:
         try:
@@ -69,6 +68,13 @@ class Compiling:
         return f"{self._name} livecam {livecam.__version__} of {changed}, numba {numba.__version__}, python {sys.version_info[:2]}"
 
 
+def _killed(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
@@ -79,8 +85,15 @@ def _lines(path: Path) -> list[str]:
 def _begun(name: str, part: int) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", __name__, name, str(part)]
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing)
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=nothing, stderr=nothing)
+
+
+def _end_with_parent() -> None:
+    """The pipe closes when whoever wanted the kernels is gone, however that went."""
+    os.read(0, 1)  # not sys.stdin, whose lock a thread must not hold when Python ends
+    os._exit(1)
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     swap.kernels(sys.argv[1])[int(sys.argv[2])]()

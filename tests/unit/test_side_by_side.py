@@ -56,10 +56,19 @@ def test_a_process_that_hangs_is_not_waited_for(compiled: list[str], monkeypatch
     assert all(process.poll() is not None for process in hanging._running)
 
 
+def test_a_process_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(side_by_side.FOLDER, str(tmp_path))
+    process = side_by_side._begun("lite", 0)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(60) == 1, "it would have gone on for seconds, and ended with 0"
+
+
 def test_a_real_process_leaves_its_kernels_on_the_disk(tmp_path: Path) -> None:
     last = len(swap.kernels("lite")) - 1
     words = [sys.executable, "-m", side_by_side.__name__, "lite", str(last)]
-    subprocess.run(words, env={**os.environ, side_by_side.FOLDER: str(tmp_path)}, check=True, timeout=120)
+    with subprocess.Popen(words, env={**os.environ, side_by_side.FOLDER: str(tmp_path)}, stdin=subprocess.PIPE) as process:
+        assert process.wait(120) == 0
     assert sorted({path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")}) == [
         "_lite_tensor.change", "_lite_tensor.fill", "_lite_tensor.find", "_lite_tensor.mix",
     ]  # fmt: skip
