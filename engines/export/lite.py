@@ -24,6 +24,7 @@ from engines.train.batches import Ablation
 from engines.train.pairs import read_lite
 from engines.train.people import People
 from engines.train.shards import Pool
+from livecam.swap._mesh_light import LUMA
 
 SIGNATURE = Signature(("x", "film"), ("light", "flow", "change"))
 HEADS = ("/light/Conv", "/flow/Conv", "/change/Conv", "/fine_flow/Conv", "/fine_change/Conv")
@@ -33,8 +34,6 @@ PERSONAS = 200
 """Embeddings whose film the ranges are calibrated with; what the set lacks is mixed from those it has."""
 LEAST_INT8_DB = 38.0
 STEM = ("/stem/Conv",)
-LUMA = (0.299, 0.587, 0.114)
-"""Of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def export(
 @torch.no_grad()
 def soften(lite: Lite, softer: Softer) -> None:
     """Scale the heads of light and colour, which are linear, draw their colours towards grey, and bound both; flow and mask stay."""
-    luma = torch.tensor(LUMA).expand(MASK, MASK)
+    luma = torch.tensor(LUMA[::-1].copy()).expand(MASK, MASK)  # livecam's order is blue, green, red
     mixed = softer.strength * (softer.chroma * torch.eye(MASK) + (1.0 - softer.chroma) * luma)
     last = lite.generator.fine_change if lite.config.fine else lite.generator.change
     for layer in (lite.generator.light, last):

@@ -18,6 +18,7 @@ from engines.nets import identity as identity_net
 from engines.nets import lite as lite_net
 from engines.nets import simswap as simswap_net
 from engines.nets.sface import SFace
+from engines.train import checkpoint
 from engines.train.batches import Ablation
 from engines.train.errors import TrainingError
 from engines.train.identity import IdentityOptions, IdentityTask, IdentityWeights
@@ -72,7 +73,23 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(args: argparse.Namespace) -> Path:
     plan = Plan(args.out, args.minutes, args.steps, checkpoint_minutes=args.checkpoint_minutes, grid_minutes=args.grid_minutes)
-    return train(args.task, lambda saved: _task(args, saved), plan, args.resume, None if args.task == "lite" else args.init)
+    return train(args.task, lambda saved: _made(args, saved), plan, args.resume)
+
+
+def _made(args: argparse.Namespace, saved: dict[str, str]) -> Task:
+    task = _task(args, saved)
+    if args.init and not saved:
+        _begin(task, args.init)
+    return task
+
+
+def _begin(task: Task, path: Path) -> None:
+    """Starts from the weights in a file; `lite` is grown from a smaller one's."""
+    model = task.modules["model"]
+    if isinstance(model, lite_net.Lite):
+        model.load_state_dict(_begun(path, model.config).state_dict())
+    else:
+        checkpoint.load_into(model, checkpoint.read(path, checkpoint.WEIGHTS, task.name)[0], path)
 
 
 def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:
@@ -90,10 +107,7 @@ def _task(args: argparse.Namespace, saved: dict[str, str]) -> Task:
     options = Options(config, Weights(**_weights(args.weight, Weights)), without=Ablation(**dict.fromkeys(args.without, True)), **common)
     # Landmarks of each picture are read only when a loss asks for them.
     reader = Reader(store, args.threads) if options.weights.displacement else None
-    task = PairTask(options, Pool(args.data, config.size, shards, reader=reader), People.beside(args.data, store), face, parallel)
-    if args.init and args.task == "lite" and not saved:
-        task.modules["model"].load_state_dict(_begun(args.init, config).state_dict())
-    return task
+    return PairTask(options, Pool(args.data, config.size, shards, reader=reader), People.beside(args.data, store), face, parallel)
 
 
 def _begun(path: Path, config: lite_net.LiteConfig) -> lite_net.Lite:

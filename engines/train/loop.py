@@ -207,17 +207,15 @@ class Trainer:
         checkpoint.write(self._plan.out / WEIGHTS, self._average.state_dict(), metadata)
 
 
-def train(name: str, make: Callable[[dict[str, str]], Task], plan: Plan, resume: bool, init: Path | None = None) -> Path:
+def train(name: str, make: Callable[[dict[str, str]], Task], plan: Plan, resume: bool) -> Path:
     """Start a training in plan.out, or go on with the one there; the file of weights.
 
-    make: the task, from the metadata of the checkpoint that it goes on from ({} at a start). init: weights to start from. Raises TrainingError."""
+    make: the task, from the metadata of the checkpoint that it goes on from ({} at a start). Raises TrainingError."""
     last = plan.out / LAST
     if last.exists() and not resume:
         raise TrainingError(f"{last} exists; go on from it with --resume, or name another --out")
     saved = checkpoint.read(last, checkpoint.CHECKPOINT, name) if resume else None
     task = make(saved[1] if saved else {})
-    if init:
-        checkpoint.load_into(task.modules["model"], checkpoint.read(init, checkpoint.WEIGHTS, name)[0], init)
     trainer = Trainer(task, plan)
     if saved:
         trainer.resume(*saved, last)

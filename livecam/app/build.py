@@ -133,9 +133,10 @@ def _generator(config: Config, store: Store, link: WorkerLink) -> swap.Chosen:
         if chosen.note:
             link.say("note", chosen.note)
         compiling.wait()
+        swap.warm_up(chosen.name)
+        compiling.done()
     finally:
         compiling.stop()
-    swap.warm_up(chosen.name)
     return chosen
 
 

@@ -33,21 +33,29 @@ class Compiling:
         self._done = Path(folder) / DONE if folder else None
         self._running: list[subprocess.Popen[bytes]] = []
         if self._done is not None and self._stamp() not in _lines(self._done):
-            self._running = [_begun(name, k) for k in range(len(swap.kernels(name)))]
+            self._begin(len(swap.kernels(name)))
+
+    def _begin(self, parts: int) -> None:
+        try:
+            for part in range(parts):
+                self._running.append(_begun(self._name, part))
+        except OSError:
+            return  # no more processes are to be had: this one compiles what is missing
 
     def __len__(self) -> int:
         return len(self._running)
 
     def wait(self) -> None:
-        """Until all have ended, LONGEST_S at most; then all that is missing is compiled here."""
+        """Until all have ended, LONGEST_S at most."""
         until = time.monotonic() + LONGEST_S
         for process in self._running:
             try:
                 process.wait(max(until - time.monotonic(), 0.0))
             except subprocess.TimeoutExpired:
                 _killed(process)
-        for compile_now in swap.kernels(self._name):
-            compile_now()
+
+    def done(self) -> None:
+        """All kernels are on the disk now: the next start has nothing to compile."""
         if self._running and self._done is not None:
             self._note(self._done)
 

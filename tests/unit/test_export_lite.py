@@ -106,7 +106,7 @@ def test_strength_scales_light_and_colour_alone(made: tuple[Lite, exporting.Expo
     assert torch.allclose(found[0], light * 0.5, atol=1e-6) and torch.allclose(found[1], flow)
     assert torch.allclose(found[2][:, :3], change[:, :3] * 0.5, atol=1e-6) and torch.allclose(found[2][:, 3], change[:, 3])
     for drawn, was in ((plain[0], light), (plain[2], change)):
-        luma = (was[:, :3] * torch.tensor(exporting.LUMA)[:, None, None]).sum(1, keepdim=True)
+        luma = (was[:, :3] * torch.tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
         assert torch.allclose(drawn[:, :3], luma.expand(-1, 3, -1, -1), atol=1e-5)
     assert torch.allclose(plain[1], flow) and torch.allclose(plain[2][:, 3], change[:, 3])
     exporting.soften(lite, exporting.Softer(light=0.01, change=0.02))
