@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +80,13 @@ def _on_card(run: RunConfig, sizes: list[str], output: Path | None, console: Con
     gpu_picture.write(result, output.with_suffix(".svg"))
 
 
+def given(swap: SwapConfig) -> str:
+    """What was asked of the generator, as it is typed; of files the name alone."""
+    usual = SwapConfig()
+    changed = [(field.name, getattr(swap, field.name)) for field in fields(swap) if getattr(swap, field.name) != getattr(usual, field.name)]
+    return "".join(f" --{name.replace('_', '-')} {Path(value).name}" for name, value in changed)
+
+
 def _measure(base: Config, sizes: list[str], frames: int, seconds: float, reference_frames: int, console: Console) -> dict[str, Any]:
     from livecam.bench import machine, measure, reference, report
 
@@ -96,5 +104,5 @@ def _measure(base: Config, sizes: list[str], frames: int, seconds: float, refere
         usual = reference.run(measure.settings(base, name, realtime=False), reference_frames)
         results[name] = {"throughput": throughput, "live": live, "reference": usual, "ratio": measure.ratio(throughput, usual)}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    command = f"livecam bench --size {','.join(sizes)} --frames {frames} --seconds {seconds:g} --reference-frames {reference_frames}"
+    command = f"livecam bench --size {','.join(sizes)} --frames {frames} --seconds {seconds:g} --reference-frames {reference_frames}{given(base.swap)}"
     return {"format": report.FORMAT, "version": report.VERSION, "time": now, "command": command, "machine": machine.describe(), "sizes": results}

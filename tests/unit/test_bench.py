@@ -16,7 +16,8 @@ from rich.console import Console
 
 from livecam.bench import _scrfd_size, machine, measure, reference, report
 from livecam.capture import stamped
-from livecam.config import Config
+from livecam.cli import bench as bench_cli
+from livecam.config import Config, SwapConfig
 from livecam.errors import UsageError
 from livecam.types import Detection
 
@@ -136,3 +137,8 @@ def test_the_detector_that_stands_for_theirs_is_of_its_published_size() -> None:
 def test_only_the_run_in_real_time_is_stamped() -> None:
     assert measure.settings(Config(), "720p", realtime=True).capture.camera == "stamped:demo"
     assert measure.settings(Config(), "720p", realtime=False).capture.camera == "demo"
+
+
+def test_the_result_says_what_was_asked_of_the_generator() -> None:
+    assert bench_cli.given(SwapConfig()) == ""
+    assert bench_cli.given(SwapConfig(tier="256", model="/home/someone/weights")) == " --model weights --tier 256"
