@@ -104,5 +104,6 @@ def _measure(base: Config, sizes: list[str], frames: int, seconds: float, refere
         usual = reference.run(measure.settings(base, name, realtime=False), reference_frames)
         results[name] = {"throughput": throughput, "live": live, "reference": usual, "ratio": measure.ratio(throughput, usual)}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    command = f"livecam bench --size {','.join(sizes)} --frames {frames} --seconds {seconds:g} --reference-frames {reference_frames}{given(base.swap)}"
+    said = f"--size {','.join(sizes)} --frames {frames} --seconds {seconds:g} --reference-frames {reference_frames}"
+    command = f"livecam bench {said}{given(base.swap)}"
     return {"format": report.FORMAT, "version": report.VERSION, "time": now, "command": command, "machine": machine.describe(), "sizes": results}
